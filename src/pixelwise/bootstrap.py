@@ -1,0 +1,122 @@
+"""Paired bootstrap over images: how sure a mean IoU is, and whether two models really differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.confusion import image_areas, mean_of_defined, ratio
+from pixelwise.errors import PixelwiseError
+
+_BLOCK_WEIGHTS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure and its 95 % percentile interval; all nan where the figure is undefined.
+
+    Attributes:
+        estimate: the figure on the images themselves.
+        low: 2.5th percentile over the resamples.
+        high: 97.5th percentile over the resamples.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+
+def bootstrap_mean_iou(
+    matrices: NDArray[np.int64], *, resamples: int = 2000, seed: int = 0, over: Sequence[int] | None = None
+) -> Interval:
+    """95 % interval of the dataset-level mean IoU, were the images drawn anew.
+
+    Each resample draws N images with replacement, sums their matrices, and takes the mean IoU over the classes that are
+    defined in that sum. The interval speaks of the choice of images, not of the training seed.
+
+    Args:
+        matrices: (N, C, C) int64, one confusion matrix an image, as `ConfusionMatrix.update` returns them.
+        resamples: at least 100.
+        seed: equal seeds give equal intervals.
+        over: class ids; None is all of them.
+
+    Raises:
+        PixelwiseError: matrices is no such stack, over is no set of class ids, or resamples is below 100.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
+    """
+    areas = image_areas(matrices, over)
+    return _interval(_total_mean(areas), _resampled_means(areas, resamples, seed))
+
+
+def bootstrap_mean_iou_difference(
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+    over: Sequence[int] | None = None,
+) -> Interval:
+    """95 % interval of the mean IoU of the second model minus that of the first, on the same images.
+
+    Both models are measured on the same resampled images, so that what makes an image hard for both cancels out. An
+    interval that excludes 0 says that these images tell the models apart.
+
+    Args:
+        first: (N, C, C) int64, one confusion matrix an image.
+        second: (N, C, C) int64, the same images in the same order.
+        resamples: at least 100.
+        seed: equal seeds give equal intervals.
+        over: class ids; None is all of them.
+
+    Raises:
+        PixelwiseError: as `bootstrap_mean_iou` says, or the ground truth of the two stacks differs.
+    """
+    first_areas, second_areas = image_areas(first, over), image_areas(second, over)
+    if first.shape != second.shape:
+        raise PixelwiseError(f"The two models were not measured alike: stacks {first.shape} and {second.shape}.")
+    strangers = np.flatnonzero((first.sum(axis=2) != second.sum(axis=2)).any(axis=1))
+    if strangers.size:
+        raise PixelwiseError(
+            f"The ground truth of the two models differs at image {strangers[0]} (counted from 0) and {strangers.size} "
+            "in all; measure both on the same images in the same order."
+        )
+    # The weights are a function of seed, resamples and N alone: equal in both calls, and that is the pairing.
+    differences = _resampled_means(second_areas, resamples, seed) - _resampled_means(first_areas, resamples, seed)
+    return _interval(_total_mean(second_areas) - _total_mean(first_areas), differences)
+
+
+def _resampled_means(
+    areas: tuple[NDArray[np.int64], NDArray[np.int64]], resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Mean IoU of each resample, (resamples,); areas as `image_areas` gives them."""
+    if resamples < 100:
+        raise PixelwiseError(f"{resamples} resamples are too few for a 95 % interval; take at least 100.")
+    # Sums are linear in the weights, so C intersections and C unions do for the (C, C) matrices; whole in float64.
+    columns = np.concatenate(areas, axis=1).astype(np.float64)  # (N, 2C)
+    images = len(columns)
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _BLOCK_WEIGHTS // images)
+    for start in range(0, resamples, step):
+        block = means[start : start + step]
+        weights = generator.multinomial(images, np.full(images, 1 / images), size=len(block))  # (block, N)
+        intersections, unions = np.split(weights.astype(np.float64) @ columns, 2, axis=1)
+        block[:] = mean_of_defined(ratio(intersections, unions))
+    return means
+
+
+def _interval(estimate: float, samples: NDArray[np.float64]) -> Interval:
+    defined = samples[~np.isnan(samples)]
+    if math.isnan(estimate) or not defined.size:
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.percentile(defined, (2.5, 97.5))
+    return Interval(estimate, float(low), float(high))
+
+
+def _total_mean(areas: tuple[NDArray[np.int64], NDArray[np.int64]]) -> float:
+    return float(mean_of_defined(ratio(areas[0].sum(axis=0), areas[1].sum(axis=0))))

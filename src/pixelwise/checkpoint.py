@@ -1,0 +1,59 @@
+"""Checkpoints of a training run: atomic, checked by hash when read, never an executable pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixelwise.errors import PixelwiseError
+from pixelwise.files import write_atomically
+
+_KEEP = 2
+
+
+def save_checkpoint(directory: Path, state: Mapping[str, Any], *, step: int) -> Path:
+    """Write the state of a run after `step` steps; the one before it is kept, older ones are removed.
+
+    Args:
+        directory: made if it is missing.
+        state: tensors, numbers, strings and containers of them.
+        step: how many steps have been taken.
+
+    Returns:
+        `directory/step-STEP-HASH.pt`; the name carries the first 16 digits of the SHA-256 of the file, so that the file
+        and its hash appear together or not at all.
+    """
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    data = buffer.getvalue()
+    path = directory / f"step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
+    directory.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data)
+    for old in _all(directory)[:-_KEEP]:
+        old.unlink()
+    return path
+
+
+def latest_checkpoint(directory: Path) -> tuple[dict[str, Any], Path] | None:
+    """The newest checkpoint that is whole, or nothing when there is none at all.
+
+    Raises:
+        PixelwiseError: there are checkpoints, but none of them is whole.
+    """
+    paths = _all(directory)
+    for path in reversed(paths):
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest()[:16] == path.stem.rsplit("-", 1)[1]:
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), path
+    if paths:
+        raise PixelwiseError(f"No checkpoint in {directory} is whole: the hash of each differs from its name.")
+    return None
+
+
+def _all(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step-*-*.pt"))

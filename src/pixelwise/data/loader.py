@@ -1,0 +1,141 @@
+"""The training stream: which photo comes when, and what chance does to it, as pure functions of (seed, step, index).
+
+A run that was killed at step s starts again at step s and sees what it would have seen, with any number of workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import ConcatDataset, DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
+
+from pixelwise.data.sample import Dataset
+from pixelwise.data.transforms import TrainTransform
+
+
+def repeat_factors(present: Sequence[NDArray[np.bool_]], *, threshold: float) -> NDArray[np.float64]:
+    """How often each photo should be seen in an epoch, so that rare classes are seen more.
+
+    A class that is in a share f of the photos gets the factor max(1, sqrt(threshold / f)); a photo gets the largest
+    factor of its classes.
+
+    Args:
+        present: for each photo, bool (C,): which classes it shows.
+        threshold: share of the photos below which a class counts as rare; 0 gives every photo the factor 1.
+
+    Returns:
+        float64 (N,), at least 1.
+
+    Source: Gupta, Dollár, Girshick, "LVIS", CVPR 2019, arXiv:1908.03195, section 4.
+    """
+    table = np.stack(present)
+    share = table.mean(axis=0)
+    factor = np.maximum(1.0, np.sqrt(threshold / np.maximum(share, 1e-12)))
+    return np.where(table, factor, 1.0).max(axis=1)
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """The batches of a run, from a given step on.
+
+    An epoch is a fixed number of positions, `ceil(sum(factors))`; systematic sampling gives photo i either the floor or
+    the ceiling of factors[i] places in it, and a permutation shuffles them. Both are drawn from (seed, epoch).
+
+    Args:
+        factors: (N,) float, expected number of times each photo comes in an epoch.
+        seed: the run's seed.
+        batch_size: photos a step, over all processes.
+        start_step: the first step to give.
+        steps: the step to stop before.
+        rank: this process; it gets every `world_size`-th photo of each batch.
+        world_size: number of processes.
+
+    Yields:
+        a list of (index, position) a step; `position = step * batch_size + slot` seeds the augmentation.
+    """
+
+    def __init__(
+        self,
+        factors: NDArray[np.float64],
+        *,
+        seed: int,
+        batch_size: int,
+        start_step: int,
+        steps: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.factors, self.seed, self.batch_size = factors, seed, batch_size
+        self.start_step, self.steps, self.rank, self.world_size = start_step, steps, rank, world_size
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.start_step)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = -1, np.empty(0, dtype=np.int64)
+        size = epoch_size(self.factors)
+        for step in range(self.start_step, self.steps):
+            batch = []
+            for position in range(step * self.batch_size + self.rank, (step + 1) * self.batch_size, self.world_size):
+                if position // size != epoch:
+                    epoch = position // size
+                    order = epoch_order(self.factors, seed=self.seed, epoch=epoch)
+                batch.append((int(order[position % size]), position))
+            yield batch
+
+
+def epoch_size(factors: NDArray[np.float64]) -> int:
+    """Number of positions in an epoch, the same for every epoch."""
+    return int(np.ceil(factors.sum() - 1e-9))
+
+
+def epoch_order(factors: NDArray[np.float64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The photos of one epoch in order: int64 (epoch_size,) of indices."""
+    generator = np.random.default_rng([seed, epoch])
+    size = epoch_size(factors)
+    points = (generator.random() + np.arange(size)) / size
+    cumulative = np.cumsum(factors) / factors.sum()
+    indices = np.minimum(np.searchsorted(cumulative, points, side="right"), len(factors) - 1)
+    return generator.permutation(indices)
+
+
+class _Augmented(TorchDataset[tuple[Tensor, Tensor]]):
+    """Samples by (index, position), augmented under the seed of their position."""
+
+    def __init__(self, dataset: ConcatDataset[object], transform: TrainTransform, seed: int) -> None:
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        index, position = key
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(mix(self.seed, position))
+            return self.transform(self.dataset[index])  # type: ignore[arg-type]
+
+
+def mix(*entropy: int) -> int:
+    """A 64-bit seed that differs for every tuple of non-negative integers, also where the sums agree."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
+
+
+def train_loader(
+    datasets: Sequence[Dataset], transform: TrainTransform, sampler: StepSampler, *, workers: int
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches of (image uint8 (B, 3, S, S), mask int64 (B, S, S)) as the sampler orders them.
+
+    The order is over the concatenation of the datasets.
+    """
+    return DataLoader(
+        _Augmented(ConcatDataset(list(datasets)), transform, sampler.seed),  # type: ignore[arg-type, list-item]
+        batch_sampler=sampler,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

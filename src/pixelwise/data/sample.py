@@ -1,0 +1,71 @@
+"""What a dataset gives: a photo, its mask and its id, untouched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.errors import DataError
+from pixelwise.labels import ClassTable
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One labelled photo.
+
+    Attributes:
+        image: uint8 (H, W, 3) RGB, upright.
+        mask: uint8 (H, W) class ids, or the class table's ignore_index.
+        id: unique within its dataset, usually the file's stem.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    id: str
+
+
+class Dataset(Protocol):
+    """Labelled photos of one split, in a fixed order; no normalisation, no augmentation."""
+
+    classes: ClassTable
+    split: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+def read_split(path: Path) -> list[str]:
+    """The ids that a split list names: the first word of every line that is not blank.
+
+    Raises:
+        DataError: the list is missing or empty.
+    """
+    try:
+        ids = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
+        raise DataError(f"There is no split list {path}; lists found beside it: {there}.") from error
+    if not ids:
+        raise DataError(f"The split list {path} is empty.")
+    return ids
+
+
+def check_pairs(ids: list[str], candidates: dict[str, list[Path]]) -> None:
+    """Check that each id has at least one of its candidate files, before a night of training finds out.
+
+    Args:
+        ids: the ids of the split.
+        candidates: for each kind of file ("photo", "mask"), one path an id, in the order of `ids`.
+
+    Raises:
+        DataError: files are missing; the message counts them and names the first.
+    """
+    for kind, paths in candidates.items():
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise DataError(f"{len(missing)} of {len(ids)} {kind}s are missing; the first is {missing[0]}.")

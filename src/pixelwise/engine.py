@@ -1,0 +1,178 @@
+"""Engines: what computes a network, behind one small protocol.
+
+Three of them: ONNX Runtime, which starts fastest; OpenVINO, which computes fastest once it is warm; and torch, where it
+is installed, for models in training. `docs/engines.md` has the measurements behind `auto`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.errors import EngineError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+ENGINES: tuple[EngineName, ...] = ("auto", "onnxruntime", "openvino", "torch")
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16")
+
+MANY_PHOTOS = 12
+"""From this many photos on `auto` takes OpenVINO: it has then made up for its slower start; see `docs/engines.md`."""
+
+
+class Engine(Protocol):
+    """A network that is ready to run.
+
+    Attributes:
+        name: "onnxruntime", "openvino" or "torch".
+        precision: "fp32" or "bf16", in which it computes.
+    """
+
+    name: str
+    precision: str
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalised images float32 (B, 3, H, W) -> logits float32 (B, C, H, W); H and W multiples of the network's."""
+        ...
+
+
+def choose_engine(name: EngineName, precision: Precision, *, photos: int | None) -> tuple[EngineName, Precision]:
+    """Resolve `auto`.
+
+    Args:
+        name: what was asked for.
+        precision: likewise. bf16 needs OpenVINO.
+        photos: how many photos are to be segmented; None for "unknown, probably many".
+
+    Returns:
+        an engine and a precision; the precision stays "auto" where the engine decides by the processor.
+    """
+    if name == "auto":
+        many = photos is None or photos >= MANY_PHOTOS
+        name = "openvino" if many or precision == "bf16" else "onnxruntime"
+    return name, precision
+
+
+def load_engine(
+    model: Path, *, name: EngineName = "auto", precision: Precision = "auto", photos: int | None = 1, threads: int = 0
+) -> Engine:
+    """Load an ONNX model.
+
+    Args:
+        model: the ONNX file; weights that it keeps outside lie beside it.
+        name: the engine; "auto" chooses by the number of photos. "torch" cannot run ONNX files: use `TorchEngine`.
+        precision: "auto" is fp32 on ONNX Runtime and, on OpenVINO, bf16 where the processor has instructions for it.
+        photos: how many photos are to be segmented, None for many; only "auto" looks at it.
+        threads: of computation; 0 for one a core.
+
+    Raises:
+        EngineError: the engine is not installed, refuses the model, or cannot compute in that precision.
+    """
+    name, precision = choose_engine(name, precision, photos=photos)
+    if name == "onnxruntime":
+        return OnnxRuntimeEngine(model, precision=precision, threads=threads)
+    if name == "openvino":
+        return OpenVINOEngine(model, precision=precision, threads=threads)
+    raise EngineError(f"There is no engine {name!r} for ONNX models; there are: auto, onnxruntime, openvino.")
+
+
+class OnnxRuntimeEngine:
+    """ONNX Runtime on the processor, in float32."""
+
+    name = "onnxruntime"
+    precision = "fp32"
+
+    def __init__(self, model: Path, *, precision: Precision = "auto", threads: int = 0) -> None:
+        if precision == "bf16":
+            raise EngineError("ONNX Runtime computes this model in fp32 only; choose the engine openvino for bf16.")
+        ort = _import("onnxruntime")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        options.intra_op_num_threads = threads
+        try:
+            self._session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises its own classes, some of them RuntimeError, some not
+            raise EngineError(f"ONNX Runtime refuses {model}: {_first_line(error)}") from error
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        return self._session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
+
+
+class OpenVINOEngine:
+    """OpenVINO on the processor, in bf16 where it has instructions for it, unless fp32 is asked for."""
+
+    name = "openvino"
+
+    def __init__(self, model: Path, *, precision: Precision = "auto", threads: int = 0) -> None:
+        openvino = _import("openvino")
+        core = openvino.Core()
+        if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise EngineError("This processor has no bf16 instructions; use --precision fp32.")
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if precision != "auto":
+            settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._compiled = core.compile_model(str(model), "CPU", settings)
+        except Exception as error:  # OpenVINO raises plain RuntimeError and its own classes
+            raise EngineError(f"OpenVINO refuses {model}: {_first_line(error)}") from error
+        in_bf16 = "bf" in str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))
+        self.precision = "bf16" if in_bf16 else "fp32"
+        self._request = self._compiled.create_infer_request()
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        self._request.infer({0: images}, share_inputs=True)
+        return self._request.get_output_tensor().data.copy()  # type: ignore[no-any-return]
+
+
+class TorchEngine:
+    """A torch module as it is, for evaluating what is being trained.
+
+    Args:
+        module: float (B, 3, H, W) -> logits (B, C, H, W); used in evaluation mode, on the device that it is on.
+        precision: "bf16" runs it under autocast.
+    """
+
+    name = "torch"
+
+    def __init__(self, module: nn.Module, *, precision: Precision = "fp32") -> None:
+        self._torch = _import("torch")
+        self._module = module
+        self.precision = "bf16" if precision == "bf16" else "fp32"
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine`."""
+        torch = self._torch
+        device = next(self._module.parameters()).device
+        was_training = self._module.training
+        self._module.eval()
+        try:
+            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+                return self._module(batch).float().cpu().numpy()  # type: ignore[no-any-return]
+        finally:
+            self._module.train(was_training)
+
+
+def _import(package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise EngineError(f"The engine {package} is not installed; `pip install {package}` brings it.") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

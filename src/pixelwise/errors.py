@@ -1,0 +1,37 @@
+"""The exception family of pixelwise.
+
+Every message is one sentence or two that say what was wrong, where, and what to do about it; the command line prints it
+as it stands and exits with status 2.
+"""
+
+
+class PixelwiseError(Exception):
+    """Base of every error that pixelwise raises on purpose."""
+
+
+class ImageError(PixelwiseError):
+    """A photo that cannot be read, or that is larger than the limits allow."""
+
+
+class MaskError(PixelwiseError):
+    """A mask that cannot be read, or that holds values which no class table explains."""
+
+
+class BundleError(PixelwiseError):
+    """A model directory that is missing, damaged, or from a newer version."""
+
+
+class EngineError(PixelwiseError):
+    """An inference engine that is not installed, or that refuses the model."""
+
+
+class DataError(PixelwiseError):
+    """A dataset whose files are missing or disagree."""
+
+
+class RecipeError(PixelwiseError):
+    """A training recipe that does not validate."""
+
+
+class OutputError(PixelwiseError):
+    """A result that cannot be written, or that would overwrite another."""

@@ -1,0 +1,125 @@
+"""U-Net on a pretrained encoder, ending at stride 4.
+
+Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015,
+arXiv:1505.04597.
+
+Departs from the paper:
+
+- the contracting path is an image classification network from timm, whose pretrained weights carry most of what a small
+  dataset cannot teach;
+- upsampling is bilinear rather than a transposed convolution, which leaves no checkerboard;
+- convolutions are padded and followed by batch normalisation, so that the output has the size of the input;
+- the expanding path stops at stride 4 by default and the logits are upsampled from there: the two finest levels cost
+  more than all the others together and move the mean IoU on photographs little;
+- a context block at the coarsest level: parallel depthwise convolutions of several dilation rates, after Chen et al.,
+  "Rethinking Atrous Convolution", 2017, arXiv:1706.05587, without that paper's image pooling, so that the answer for
+  a pixel depends on a bounded neighbourhood only and a photo may be segmented in tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pixelwise.errors import PixelwiseError
+from pixelwise.models.encoders import create_encoder
+from pixelwise.models.registry import register
+
+
+class ConvNormAct(nn.Sequential):
+    """3x3 (or 1x1) convolution, batch normalisation, ReLU; keeps height and width."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int = 3) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ContextBlock(nn.Module):
+    """Sum of depthwise 3x3 convolutions of several dilation rates over a 1x1 reduction, mixed by a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, rates: Sequence[int] = (1, 2, 4)) -> None:
+        super().__init__()
+        self.reduce = ConvNormAct(in_channels, out_channels, kernel_size=1)
+        self.branches = nn.ModuleList(
+            nn.Conv2d(out_channels, out_channels, 3, padding=rate, dilation=rate, groups=out_channels, bias=False)
+            for rate in rates
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+        self.mix = ConvNormAct(out_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H, W)."""
+        x = self.reduce(x)
+        context = self.branches[0](x)
+        for branch in list(self.branches)[1:]:
+            context = context + branch(x)
+        return self.mix(F.relu(self.norm(context) + x))
+
+
+class DecoderBlock(nn.Module):
+    """Upsample to the skip connection's size, concatenate, two 3x3 convolutions."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNormAct(in_channels + skip_channels, out_channels)
+        self.conv2 = ConvNormAct(out_channels, out_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """(B, in_channels, h, w), (B, skip_channels, H, W) -> (B, out_channels, H, W)."""
+        x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+        return self.conv2(self.conv1(torch.cat([x, skip], dim=1)))
+
+
+@register("unet")
+class UNet(nn.Module):
+    """U-Net on a timm encoder; see the head of the file.
+
+    Args:
+        num_classes: number of output channels, the background included.
+        encoder: name in timm; any network with a pyramid of features down to stride 32.
+        context_channels: width of the context block.
+        decoder_channels: width of each decoder level, coarsest first; three levels end at stride 4, four at stride 2.
+        dropout: share of the channels before the classifier that are dropped in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        encoder: str = "tf_efficientnet_lite0",
+        context_channels: int = 128,
+        decoder_channels: Sequence[int] = (112, 80, 64),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.encoder = create_encoder(encoder)
+        channels = self.encoder.feature_info.channels()[::-1]  # type: ignore[union-attr, operator]
+        self.size_multiple = max(self.encoder.feature_info.reduction())  # type: ignore[union-attr, operator]
+        self.context = ContextBlock(channels[0], context_channels)
+        sizes = [context_channels, *decoder_channels]
+        if not 1 <= len(decoder_channels) < len(channels):
+            raise PixelwiseError(f"{encoder} has {len(channels)} levels; decoder_channels takes 1 to {len(channels) - 1}.")
+        self.decoder = nn.ModuleList(
+            DecoderBlock(sizes[i], channels[i + 1], sizes[i + 1]) for i in range(len(decoder_channels))
+        )
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(sizes[-1], num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, num_classes, H, W) logits, for any H, W >= 1."""
+        height, width = x.shape[-2:]
+        # The encoder halves the size five times; zero is the mean colour, so padding looks like a plain border to it.
+        x = F.pad(x, (0, -width % self.size_multiple, 0, -height % self.size_multiple))
+        features = self.encoder(x)[::-1]
+        y = self.context(features[0])
+        for block, skip in zip(self.decoder, features[1:], strict=False):
+            y = block(y, skip)
+        y = self.classifier(self.dropout(y))
+        y = F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
+        return y[..., :height, :width]

@@ -1,0 +1,196 @@
+"""A training run as validated data: read from YAML, overridden by flags, saved resolved beside the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pixelwise.errors import RecipeError
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(_Part):
+    """The network.
+
+    Attributes:
+        name: a registered architecture.
+        arguments: what departs from its defaults.
+        encoder_weights: "imagenet" for timm's own, a file of them, or nothing for random weights.
+        freeze: submodules that stay as they are, batch statistics included; early layers of a pretrained encoder hardly
+            change, and not training them saves a third of the time.
+    """
+
+    name: str = "unet"
+    arguments: dict[str, Any] = {}
+    encoder_weights: str | None = "imagenet"
+    freeze: list[str] = []
+
+
+class Input(_Part):
+    """What the network expects; travels in the bundle.
+
+    Attributes:
+        mean: subtracted from the RGB values scaled to 0-1.
+        std: divides them after that.
+        long_side: a photo is scaled so that its longer side has this many pixels.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    long_side: Positive = 512
+
+
+class Source(_Part):
+    """One split of one dataset: layout, directory (relative to the data root), split."""
+
+    layout: str
+    root: str
+    split: str
+
+
+class Data(_Part):
+    """What is learned from, and what the best checkpoint is chosen on."""
+
+    train: Annotated[list[Source], Field(min_length=1)]
+    val: Annotated[list[Source], Field(min_length=1)]
+    repeat_threshold: Fraction = 0.0
+
+
+class Augment(_Part):
+    """Random changes to a training photo; see `pixelwise.data.transforms.TrainTransform`."""
+
+    crop_size: Positive = 320
+    scale: tuple[float, float] = (0.5, 2.0)
+    colour: Fraction = 0.4
+    grey: Fraction = 0.05
+
+
+class Loss(_Part):
+    """Weights of the summed losses, and the share of pixels they look at.
+
+    Attributes:
+        cross_entropy: weight.
+        dice: weight.
+        pixel_stride: the losses see every n-th row and column, from an offset drawn anew each step; neighbouring
+            pixels say nearly the same, and the softmax over all of them is a fifth of a step's time on a processor.
+    """
+
+    cross_entropy: Annotated[float, Field(ge=0)] = 1.0
+    dice: Annotated[float, Field(ge=0)] = 0.0
+    pixel_stride: Positive = 1
+
+
+class Optimizer(_Part):
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with cosine decay after a linear warm-up.
+
+    Attributes:
+        lr: peak learning rate of what starts from random weights.
+        encoder_lr: peak learning rate of the pretrained encoder.
+        weight_decay: for weights; biases and normalisation have none.
+        warmup_steps: steps from zero to the peak.
+        clip: largest norm of the gradient.
+        ema_decay: of the moving average of weights that is validated and kept; 0 for none.
+    """
+
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    encoder_lr: Annotated[float, Field(gt=0)] = 3e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+
+
+class Recipe(_Part):
+    """Everything that a run depends on but the data itself."""
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    model: Model = Model()
+    input: Input = Input()
+    data: Data
+    augment: Augment = Augment()
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    batch_size: Positive = 16
+    steps: Positive = 1000
+    validate_every: Positive = 500
+    checkpoint_every: Positive = 100
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    workers: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        low, high = self.augment.scale
+        if not 0 < low <= high:
+            raise ValueError(f"augment.scale is {self.augment.scale}; expected two positive factors, the smaller first")
+        if self.loss.cross_entropy + self.loss.dice == 0:
+            raise ValueError("every loss has weight 0; give one of cross_entropy, dice a positive weight")
+        return self
+
+    def to_yaml(self) -> str:
+        """The resolved recipe, every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a YAML file.
+        overrides: `key.subkey=value` each, the value in YAML.
+
+    Raises:
+        RecipeError: the file cannot be read, an override is malformed, or a value does not validate; the message names
+            every offending key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise RecipeError(f"The recipe {path} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(raw, dict):
+        raise RecipeError(f"The recipe {path} is not a mapping of keys to values.")
+    for override in overrides:
+        _apply(raw, override)
+    return parse_recipe(raw, name=str(path))
+
+
+def parse_recipe(raw: Mapping[str, Any], *, name: str) -> Recipe:
+    """Validate a recipe given as plain data; `name` stands in the error message.
+
+    Raises:
+        RecipeError: a value does not validate; the message names every offending key.
+    """
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"The recipe {name} does not validate: {found}.") from error
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    keys, equals, value = override.partition("=")
+    if not equals or not keys.strip():
+        raise RecipeError(f"The override {override!r} is not of the form key.subkey=value.")
+    *parents, last = keys.strip().split(".")
+    for key in parents:
+        inner = raw.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"The override {override!r} goes through {key!r}, which is a single value.")
+        raw = inner
+    try:
+        raw[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The value of the override {override!r} is not valid YAML.") from error

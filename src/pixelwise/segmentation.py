@@ -1,0 +1,132 @@
+"""The answer for one photo: a class for every pixel, and how sure the model is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.labels import ClassTable
+from pixelwise.masks import write_mask
+from pixelwise.panel import panel
+from pixelwise.render import ClassShare, overlay, write_overlay, write_picture
+
+SAVEABLE = ("mask", "overlay", "panel", "json")
+"""What `Segmentation.save` can write."""
+
+SUFFIXES = {"mask": "_mask.png", "overlay": "_overlay.jpg", "panel": "_panel.jpg", "json": ".json"}
+"""What each of them is called: this behind the stem."""
+
+_ROWS = 1024  # rows at a time where a statistic needs a float64 copy
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One segmented photo.
+
+    Attributes:
+        photo: uint8 (H, W, 3) RGB, upright.
+        mask: uint8 (H, W) class ids.
+        confidence: float16 (H, W), the probability that the model gives to the class in `mask`, 0 to 1.
+        table: names and colours of all classes that the model knows.
+        name: the photo's file name, for reports.
+        notes: what was done to the photo while reading it.
+    """
+
+    photo: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.float16]
+    table: ClassTable
+    name: str = "photo"
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def classes(self) -> tuple[ClassShare, ...]:
+        """The classes found, the largest first: id, name, colour, share of the pixels and mean confidence, 0 to 1."""
+        pixels = np.zeros(len(self.table), dtype=np.int64)
+        sums = np.zeros(len(self.table))
+        for top in range(0, self.mask.shape[0], _ROWS):
+            ids = self.mask[top : top + _ROWS].ravel()
+            pixels += np.bincount(ids, minlength=len(self.table))
+            sums += np.bincount(ids, self.confidence[top : top + _ROWS].ravel(), minlength=len(self.table))
+        order = sorted(np.flatnonzero(pixels), key=lambda i: -pixels[i])
+        return tuple(
+            ClassShare(
+                id=int(i),
+                name=self.table.names[i],
+                colour=self.table.colours[i],
+                share=float(pixels[i] / self.mask.size),
+                confidence=float(sums[i] / pixels[i]),
+            )
+            for i in order
+        )
+
+    def overlay(self, *, opacity: float = 0.55) -> NDArray[np.uint8]:
+        """The photo with the classes laid over it in their colours: uint8 (H, W, 3)."""
+        return overlay(self.photo, self.mask, self.table, opacity=opacity)
+
+    def panel(self, *, opacity: float = 0.55) -> NDArray[np.uint8]:
+        """Photo, mask and overlay beside each other, with a legend: uint8 (h, w, 3), scaled to be looked at."""
+        return panel(self.photo, self.mask, self.table, self.classes, opacity=opacity)
+
+    def to_json(self) -> dict[str, Any]:
+        """Size, notes and the classes found, ready for `json.dumps`."""
+        height, width = self.mask.shape
+        return {
+            "name": self.name,
+            "width": width,
+            "height": height,
+            "notes": list(self.notes),
+            "classes": [
+                {
+                    "id": found.id,
+                    "name": found.name,
+                    "colour": list(found.colour),
+                    "share": round(found.share, 6),
+                    "confidence": round(found.confidence or 0.0, 4),
+                }
+                for found in self.classes
+            ],
+        }
+
+    def save(
+        self,
+        directory: str | Path = ".",
+        *,
+        stem: str | None = None,
+        what: tuple[str, ...] = ("mask", "overlay"),
+        opacity: float = 0.55,
+        force: bool = False,
+    ) -> list[Path]:
+        """Write pictures and figures beside each other.
+
+        Args:
+            directory: made if it is missing.
+            stem: what the names begin with; the photo's own stem by default.
+            what: some of `SAVEABLE`.
+            opacity: of the classes in overlay and panel, 0 to 1.
+            force: write over files that are there.
+
+        Returns:
+            the files written: `STEM_mask.png` (palette PNG of class ids), `STEM_overlay.jpg`, `STEM_panel.jpg`, `STEM.json`.
+
+        Raises:
+            OutputError: a file is there already and `force` is off (then nothing was written), or cannot be written.
+            ValueError: `what` names something else.
+        """
+        paths = output_paths(Path(directory), stem or Path(self.name).stem or "photo", what)
+        prepare_outputs(list(paths.values()), force=force)
+        for kind, path in paths.items():
+            if kind == "mask":
+                write_mask(path, self.mask, self.table)
+            elif kind == "overlay":
+                write_overlay(path, self.photo, self.mask, self.table, opacity=opacity)
+            elif kind == "panel":
+                write_picture(path, self.panel(opacity=opacity))
+            else:
+                write_json(path, self.to_json())
+        return list(paths.values())

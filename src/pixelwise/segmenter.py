@@ -1,0 +1,223 @@
+"""From a photo to its segmentation: scale, pad, run the engine, and bring the answer back to the photo's own size.
+
+Everything between the engine's logits and the mask happens in probabilities: those of flipped copies and of overlapping
+tiles are averaged, and those of the network's resolution are interpolated to the photo's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pixelwise.bundle import InputSpec
+from pixelwise.engine import Engine
+from pixelwise.images import DEFAULT_LIMITS, Limits, Photo, Source, read_image
+from pixelwise.labels import ClassTable
+from pixelwise.segmentation import Segmentation
+from pixelwise.tiling import Probabilities, Tiling, blend_tiles
+
+Size = int | Literal["native"] | None
+"""Longer side of what the network sees, in pixels: a number, the photo's own, or None for the model's."""
+
+_STRIP_PIXELS = 1 << 21  # of the photo, at a time, where something the size of the photo is scaled
+
+
+class Segmenter:
+    """A model ready to segment photos.
+
+    Args:
+        engine: computes logits.
+        classes: what they stand for.
+        input_spec: what the network expects.
+        size: longer side at which photos are shown to the network; see `Size`. More finds smaller things and takes
+            longer, but far from the model's own size it no longer recognises what fills the photo.
+        flip: average with the answer for the mirrored photo; twice the time, slightly better.
+        tiling: how what is larger than one tile is cut.
+
+    Raises:
+        ValueError: the size is not positive, or the tiling does not fit the network's size multiple.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        classes: ClassTable,
+        input_spec: InputSpec,
+        *,
+        size: Size = None,
+        flip: bool = False,
+        tiling: Tiling | None = None,
+    ) -> None:
+        if isinstance(size, int) and size < 1:
+            raise ValueError(f"size is {size}; expected a positive number of pixels")
+        tiling = tiling or Tiling()
+        if tiling.size % input_spec.size_multiple or tiling.overlap % input_spec.size_multiple:
+            raise ValueError(f"tile size and overlap must be multiples of {input_spec.size_multiple}, the network's")
+        self.engine, self.classes, self.input_spec = engine, classes, input_spec
+        self.size, self.flip, self.tiling = size, flip, tiling
+        self._mean = np.asarray(input_spec.mean, np.float32).reshape(3, 1, 1) * 255
+        self._scale = 1 / (np.asarray(input_spec.std, np.float32).reshape(3, 1, 1) * 255)
+
+    def __call__(
+        self, source: Source | NDArray[np.uint8] | Photo, *, limits: Limits = DEFAULT_LIMITS, name: str | None = None
+    ) -> Segmentation:
+        """Segment one photo.
+
+        Args:
+            source: a path, bytes, an open file, an array uint8 (H, W, 3), or what `read_image` gave.
+            limits: the largest photo accepted.
+            name: what to call it in reports and messages.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        photo = source if isinstance(source, Photo) else read_image(source, limits=limits, name=name)
+        mask, confidence = self.predict(photo.pixels)
+        name = name or Path(photo.name).name
+        return Segmentation(photo.pixels, mask, confidence, self.classes, name, photo.notes)
+
+    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Segment an array: uint8 (H, W, 3) RGB -> class ids uint8 (H, W), their probabilities float16 (H, W)."""
+        height, width = pixels.shape[:2]
+        inner_height, inner_width = self._inner_size(height, width)
+        seen = _shrink(pixels, inner_height, inner_width)
+        if max(inner_height, inner_width) <= self.tiling.size:
+            return _decide(self._probabilities(seen), height, width)
+        mask = np.empty((inner_height, inner_width), np.uint8)
+        confidence = np.empty((inner_height, inner_width), np.float16)
+        blocks = blend_tiles(
+            inner_height, inner_width, lambda y, x: self._probabilities(seen[y, x]), tiling=self.tiling
+        )
+        for rows, columns, probabilities in blocks:
+            mask[rows, columns], confidence[rows, columns] = _decide(probabilities, *probabilities.shape[1:])
+        return _fit_answer(mask, confidence, height, width)
+
+    def _inner_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what the network sees, before padding."""
+        longer = max(height, width)
+        target = longer if self.size == "native" else (self.size or self.input_spec.long_side)
+        scale = cast(int, target) / longer
+        return max(1, round(height * scale)), max(1, round(width * scale))
+
+    def _probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
+        """uint8 (h, w, 3) -> float32 (C, h, w); padded with the mean colour to the network's multiple inside."""
+        height, width = pixels.shape[:2]
+        multiple = self.input_spec.size_multiple
+        batch = np.zeros((1, 3, height + -height % multiple, width + -width % multiple), np.float32)
+        image = batch[0, :, :height, :width]
+        np.subtract(pixels.transpose(2, 0, 1), self._mean, out=image)
+        image *= self._scale
+        answer = _softmax(self.engine(batch)[0, :, :height, :width])
+        if self.flip:
+            batch[0, :, :height, :width] = image[:, :, ::-1].copy()
+            answer += _softmax(self.engine(batch)[0, :, :height, :width])[:, :, ::-1]
+            answer /= 2
+        return answer
+
+
+def _softmax(logits: NDArray[np.float32]) -> Probabilities:
+    """(C, h, w) -> the same, summing to one over C."""
+    shifted = logits - logits.max(axis=0)
+    np.exp(shifted, out=shifted)
+    shifted /= shifted.sum(axis=0)
+    return shifted
+
+
+def _shrink(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Scale a photo by an antialiased triangle filter: uint8 (H, W, 3) -> uint8 (height, width, 3).
+
+    Far larger photos are averaged over whole blocks first, strip by strip, so that Pillow's copy of them (4 bytes a
+    pixel) never stands beside them in full.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    factor = max(1, min(pixels.shape[0] // (2 * height), pixels.shape[1] // (2 * width)))
+    if factor > 1:
+        rows = max(1, _STRIP_PIXELS // (pixels.shape[1] * factor)) * factor
+        strips = [_as_array(Image.fromarray(strip).reduce(factor)) for strip in _strips(pixels, rows)]
+        pixels = np.concatenate(strips)
+    return _as_array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _strips(array: NDArray[np.uint8], rows: int) -> Iterator[NDArray[np.uint8]]:
+    return (array[top : top + rows] for top in range(0, array.shape[0], rows))
+
+
+def _as_array(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(image)
+
+
+def _decide(probabilities: Probabilities, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """The most probable class of each pixel after bilinear interpolation.
+
+    Args:
+        probabilities: float32 (C, h, w).
+        height: of the answer.
+        width: likewise.
+
+    Returns:
+        class ids uint8 (height, width), their probabilities float16 (height, width).
+    """
+    candidates = _candidates(probabilities)
+    mask = np.empty((height, width), np.uint8)
+    confidence = np.empty((height, width), np.float16)
+    rows = max(1, _STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        best = _interpolate(probabilities[candidates[0]], top, bottom, height, width)
+        ids = np.full(best.shape, candidates[0], np.uint8)
+        for candidate in candidates[1:]:
+            rival = _interpolate(probabilities[candidate], top, bottom, height, width)
+            ids[rival > best] = candidate
+            np.maximum(best, rival, out=best)
+        mask[top:bottom], confidence[top:bottom] = ids, best
+    return mask, confidence
+
+
+def _candidates(probabilities: Probabilities) -> list[int]:
+    """The classes that can win somewhere under interpolation, in the order of their ids; most photos have a handful.
+
+    Between four neighbouring values an interpolated class lies between its least and its greatest of the four, so one
+    whose greatest is below another's least cannot win there. The answer is the same as with all classes.
+    """
+    least, greatest = probabilities, probabilities
+    for axis in (1, 2):
+        if probabilities.shape[axis] > 1:
+            least = np.minimum(_but_last(least, axis), _but_first(least, axis))
+            greatest = np.maximum(_but_last(greatest, axis), _but_first(greatest, axis))
+    can_win = (greatest >= least.max(axis=0)).any(axis=(1, 2))
+    return [int(i) for i in np.flatnonzero(can_win)]
+
+
+def _but_last(array: Probabilities, axis: int) -> Probabilities:
+    return array[:, :-1] if axis == 1 else array[:, :, :-1]
+
+
+def _but_first(array: Probabilities, axis: int) -> Probabilities:
+    return array[:, 1:] if axis == 1 else array[:, :, 1:]
+
+
+def _interpolate(values: NDArray[np.float32], top: int, bottom: int, height: int, width: int) -> NDArray[np.float32]:
+    """Rows `top` to `bottom` of float32 (h, w) scaled to (height, width)."""
+    if values.shape == (height, width):
+        return values[top:bottom].copy()
+    scale = values.shape[0] / height
+    box = (0, top * scale, values.shape[1], bottom * scale)
+    strip = Image.fromarray(values).resize((width, bottom - top), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(strip)
+
+
+def _fit_answer(
+    mask: NDArray[np.uint8], confidence: NDArray[np.float16], height: int, width: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+    """Bring the answer of a tiled run to the photo's size by nearest pixel, in place of a second pass over the tiles."""
+    if mask.shape == (height, width):
+        return mask, confidence
+    rows = ((np.arange(height) + 0.5) * (mask.shape[0] / height)).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * (mask.shape[1] / width)).astype(np.intp)
+    return mask[rows[:, None], columns], confidence[rows[:, None], columns]
