@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelwise import images
+from pixelwise import decoding, images
+from pixelwise.decoding import DEFAULT_LIMITS, SUPPORTED_SUFFIXES, Limits
 from pixelwise.errors import ImageError
-from pixelwise.images import DEFAULT_LIMITS, SUPPORTED_SUFFIXES, Limits, find_images, read_image
+from pixelwise.images import find_images, read_image
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (23, 37, 3), dtype=np.uint8)
@@ -130,7 +131,7 @@ def test_the_strips_leave_no_trace(monkeypatch: pytest.MonkeyPatch, orientation:
     rgba = np.dstack([NOISE, NOISE[:, :, :1]])
     data = encode(rgba, "PNG", exif=exif(orientation))
     whole = read_image(data).pixels
-    monkeypatch.setattr(images, "_STRIP_PIXELS", 90)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", 90)
     np.testing.assert_array_equal(read_image(data).pixels, whole)
     np.testing.assert_array_equal(read_image(rgba).pixels, read_image(encode(rgba, "PNG")).pixels)
 
@@ -226,7 +227,7 @@ def test_compositing_is_the_rounded_exact_value_for_every_colour_and_alpha() -> 
 
 
 def test_transparency_above_opaque_strips_is_mentioned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_STRIP_PIXELS", 8)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", 8)
     rgba = np.full((6, 4, 4), 255, np.uint8)
     rgba[0, 0, 3] = 254
     assert read_image(rgba).notes == read_image(encode(rgba, "PNG")).notes == ("transparent areas shown on white",)
@@ -332,7 +333,7 @@ def test_the_first_frame_is_read_and_said_so(kind: str, note: str) -> None:
 
 
 def test_the_frames_of_a_large_gif_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_COUNTED_GIF_BYTES", 10)
+    monkeypatch.setattr(decoding, "_COUNTED_GIF_BYTES", 10)
     frames = [Image.new("L", (4, 4), value) for value in (10, 200)]
     photo = read_image(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert photo.notes == ("first of several frames",)
@@ -409,7 +410,7 @@ def test_the_size_of_a_webp_is_known_before_its_driver_allocates(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     data = encode(NOISE, "WEBP", **options)
-    monkeypatch.setattr(images, "_DRIVERS", {**images._DRIVERS, "WebP": ("pixelwise.not_there", "Driver")})
+    monkeypatch.setattr(decoding, "_DRIVERS", {**decoding._DRIVERS, "WebP": ("pixelwise.not_there", "Driver")})
     with pytest.raises(ImageError, match="37 × 23 pixels"):
         read_image(data, limits=Limits(max_pixels=100))
 
@@ -432,7 +433,7 @@ def test_above_the_limit_of_pillow_ours_decides(
 
 def test_threads_that_raise_the_limit_of_pillow_put_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    limit = images._PillowLimit()
+    limit = decoding._PillowLimit()
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -534,7 +535,7 @@ def test_what_pillow_says_is_quoted_on_one_short_line(monkeypatch: pytest.Monkey
     def fail(*_: object) -> None:
         raise KeyError("one\ntwo " + "x" * 1000)
 
-    monkeypatch.setattr(images, "_decode", fail)
+    monkeypatch.setattr(decoding, "_decode", fail)
     with pytest.raises(ImageError) as caught:
         read_image(encode(NOISE, "PNG"), name="x.png")
     assert "\n" not in str(caught.value)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from pixelwise import masks
+from pixelwise.decoding import Limits
 from pixelwise.errors import MaskError, OutputError
-from pixelwise.images import Limits
 from pixelwise.labels import VOC, ClassTable
 from pixelwise.masks import check_labels, encode_mask, read_index_mask, write_mask
 

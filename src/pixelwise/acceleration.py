@@ -21,7 +21,7 @@ def run_depthwise_in_float32(module: nn.Module) -> None:
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1:
-            part.forward = _Float32Forward(part)  # type: ignore[method-assign]
+            part.forward = _Float32Forward(part)  # type: ignore[assignment, method-assign]
 
 
 class _Float32Forward:
@@ -37,7 +37,7 @@ class _Float32Forward:
 
 def channels_last(module: nn.Module) -> nn.Module:
     """The module with its weights laid out as NHWC, which the convolution kernels prefer."""
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return module.to(memory_format=torch.channels_last)
 
 
 def keep_freed_memory() -> None:

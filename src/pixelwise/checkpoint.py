@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,16 +44,25 @@ def latest_checkpoint(directory: Path) -> tuple[dict[str, Any], Path] | None:
     """The newest checkpoint that is whole, or nothing when there is none at all.
 
     Raises:
-        PixelwiseError: there are checkpoints, but none of them is whole.
+        PixelwiseError: there are checkpoints, but none of them is whole; or the newest whole one holds what no
+            checkpoint may, such as code.
     """
     paths = _all(directory)
     for path in reversed(paths):
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest()[:16] == path.stem.rsplit("-", 1)[1]:
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True), path
+            return _load(data, path), path
     if paths:
         raise PixelwiseError(f"No checkpoint in {directory} is whole: the hash of each differs from its name.")
     return None
+
+
+def _load(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise PixelwiseError(f"{path} holds something other than the state of a run; it was not loaded.") from error
+    return state
 
 
 def _all(directory: Path) -> list[Path]:

@@ -8,7 +8,7 @@ photo. The tests measure them anew.
 
 from __future__ import annotations
 
-from pixelwise.labels import Colour
+from pixelwise.labels import VOC, ClassTable, Colour
 
 VOC_DISPLAY_COLOURS: tuple[Colour, ...] = (
     (0, 0, 0),  # background
@@ -59,6 +59,15 @@ _DISTINCT = """
     e16996 b46978 a5870f e196ff 965a5a a54b3c 69b4a5 ff782d c3ffc3 f0a5b4 96b4ff 5a693c ffa5d2 c33c0f d25ab4 8769b4
     3c9696 78d21e ffa587 d28769 ff0087 e1c34b ffa54b 0f96d2 785a1e b47878 2da55a ff000f e1a578 697800 2d784b
 """
+
+
+def for_display(table: ClassTable) -> ClassTable:
+    """The same classes in colours that can be told apart on a photo; what is named "background" becomes black."""
+    if table.names == VOC.names:
+        return ClassTable(table.names, VOC_DISPLAY_COLOURS, table.ignore_index)
+    distinct = iter(distinct_colours(len(table)))
+    colours = tuple((0, 0, 0) if name == "background" else next(distinct) for name in table.names)
+    return ClassTable(table.names, colours, table.ignore_index)
 
 
 def distinct_colours(count: int) -> tuple[Colour, ...]:

@@ -104,7 +104,10 @@ class OnnxRuntimeEngine:
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
-        return self._session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
+        try:
+            return self._session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime cannot run this model: {_first_line(error)}") from error
 
 
 class OpenVINOEngine:
@@ -132,7 +135,10 @@ class OpenVINOEngine:
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
-        self._request.infer({0: images}, share_inputs=True)
+        try:
+            self._request.infer({0: images}, share_inputs=True)
+        except Exception as error:
+            raise EngineError(f"OpenVINO cannot run this model: {_first_line(error)}") from error
         return self._request.get_output_tensor().data.copy()  # type: ignore[no-any-return]
 
 

@@ -27,9 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp's files are for the owner only
+        temporary.chmod(umask_mode(0o666))  # mkstemp's files are for the owner only
         _sync(temporary)
         temporary.replace(path)
     except OSError as error:
@@ -47,6 +45,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def umask_mode(mode: int) -> int:
+    """The permission bits that a new file or directory made with `mode` would get here."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return mode & ~umask
 
 
 def _sync(path: Path) -> None:

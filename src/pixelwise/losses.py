@@ -9,7 +9,9 @@ from torch.nn import functional as F
 
 def _check(logits: Tensor, target: Tensor) -> None:
     if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
-        raise ValueError(f"logits are {tuple(logits.shape)}, target is {tuple(target.shape)}; expected (B, C, H, W), (B, H, W)")
+        raise ValueError(
+            f"logits are {tuple(logits.shape)}, target is {tuple(target.shape)}; expected (B, C, H, W), (B, H, W)"
+        )
 
 
 def cross_entropy_loss(logits: Tensor, target: Tensor, *, ignore_index: int = 255) -> Tensor:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source, copy_upright, decoded
 from pixelwise.errors import ImageError, MaskError, OutputError
-from pixelwise.images import DEFAULT_LIMITS, Limits, Source, copy_upright, decoded
 from pixelwise.labels import ClassTable
 
 _STEP = {"L;2": 85, "L;4": 17}  # what Pillow multiplies 2- and 4-bit grey by, so that white becomes 255

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pixelwise.errors import RecipeError
 
 Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Model(_Part):
@@ -46,7 +47,7 @@ class Input(_Part):
     """
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
     long_side: Positive = 512
 
 
@@ -59,11 +60,20 @@ class Source(_Part):
 
 
 class Data(_Part):
-    """What is learned from, and what the best checkpoint is chosen on."""
+    """What is learned from, and what the best checkpoint is chosen on.
+
+    Attributes:
+        train: taken together.
+        val: likewise.
+        repeat_threshold: classes in a smaller share of the photos are shown more often; see
+            `pixelwise.data.loader.repeat_factors`.
+        colours: the model's class colours: the dataset's own, or ones that can be told apart on a photo.
+    """
 
     train: Annotated[list[Source], Field(min_length=1)]
     val: Annotated[list[Source], Field(min_length=1)]
     repeat_threshold: Fraction = 0.0
+    colours: Literal["dataset", "display"] = "dataset"
 
 
 class Augment(_Part):
@@ -102,12 +112,20 @@ class Optimizer(_Part):
         ema_decay: of the moving average of weights that is validated and kept; 0 for none.
     """
 
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    encoder_lr: Annotated[float, Field(gt=0)] = 3e-4
+    lr: PositiveFloat = 1e-3
+    encoder_lr: PositiveFloat = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 100
-    clip: Annotated[float, Field(gt=0)] = 5.0
+    clip: PositiveFloat = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+
+
+class Card(_Part):
+    """What people should know about the model; goes into the model card as it is."""
+
+    data: list[str] = []
+    limits: list[str] = []
+    licences: list[str] = []
 
 
 class Recipe(_Part):
@@ -115,7 +133,7 @@ class Recipe(_Part):
 
     name: str
     description: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     model: Model = Model()
     input: Input = Input()
     data: Data
@@ -128,6 +146,7 @@ class Recipe(_Part):
     checkpoint_every: Positive = 100
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
     workers: Annotated[int, Field(ge=0)] = 1
+    card: Card = Card()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -155,7 +174,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             every offending key.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -182,13 +201,13 @@ def parse_recipe(raw: Mapping[str, Any], *, name: str) -> Recipe:
 
 def _apply(raw: dict[str, Any], override: str) -> None:
     keys, equals, value = override.partition("=")
-    if not equals or not keys.strip():
+    if not equals or not all(key.strip() for key in keys.split(".")):
         raise RecipeError(f"The override {override!r} is not of the form key.subkey=value.")
     *parents, last = keys.strip().split(".")
     for key in parents:
         inner = raw.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"The override {override!r} goes through {key!r}, which is a single value.")
+            raise RecipeError(f"The override {override!r} goes through {key!r}, which has no keys of its own.")
         raw = inner
     try:
         raw[last] = yaml.safe_load(value)

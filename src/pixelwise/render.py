@@ -6,6 +6,7 @@ result they need a few megabytes, whatever the size of the photo.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,10 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.labels import ClassTable
+from pixelwise.errors import OutputError
+from pixelwise.files import write_atomically
+from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.masks import write_mask
 from pixelwise.panel import panel
-from pixelwise.render import ClassShare, overlay, write_overlay, write_picture
+from pixelwise.render import overlay, write_overlay, write_picture
 
 SAVEABLE = ("mask", "overlay", "panel", "json")
 """What `Segmentation.save` can write."""
@@ -24,7 +29,7 @@ SUFFIXES = {"mask": "_mask.png", "overlay": "_overlay.jpg", "panel": "_panel.jpg
 _ROWS = 1024  # rows at a time where a statistic needs a float64 copy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmentation:
     """One segmented photo.
 
@@ -98,7 +103,7 @@ class Segmentation:
         directory: str | Path = ".",
         *,
         stem: str | None = None,
-        what: tuple[str, ...] = ("mask", "overlay"),
+        what: Sequence[str] = ("mask", "overlay"),
         opacity: float = 0.55,
         force: bool = False,
     ) -> list[Path]:
@@ -106,19 +111,26 @@ class Segmentation:
 
         Args:
             directory: made if it is missing.
-            stem: what the names begin with; the photo's own stem by default.
+            stem: what the names begin with, without directories; the photo's own stem by default.
             what: some of `SAVEABLE`.
             opacity: of the classes in overlay and panel, 0 to 1.
             force: write over files that are there.
 
         Returns:
-            the files written: `STEM_mask.png` (palette PNG of class ids), `STEM_overlay.jpg`, `STEM_panel.jpg`, `STEM.json`.
+            the files written: `STEM_mask.png` (palette PNG of class ids), `STEM_overlay.jpg`, `STEM_panel.jpg`,
+            `STEM.json`.
 
         Raises:
             OutputError: a file is there already and `force` is off (then nothing was written), or cannot be written.
-            ValueError: `what` names something else.
+            ValueError: `what` names something else, `stem` names a directory, or the opacity is outside 0 to 1; nothing
+                was written.
         """
-        paths = output_paths(Path(directory), stem or Path(self.name).stem or "photo", what)
+        stem = stem or Path(self.name).stem or "photo"
+        if Path(stem).name != stem:
+            raise ValueError(f"stem is {stem!r}; expected the beginning of a file name, without directories")
+        if not 0 <= opacity <= 1:
+            raise ValueError(f"opacity is {opacity}; expected 0 to 1")
+        paths = output_paths(Path(directory), stem, what)
         prepare_outputs(list(paths.values()), force=force)
         for kind, path in paths.items():
             if kind == "mask":
@@ -128,5 +140,49 @@ class Segmentation:
             elif kind == "panel":
                 write_picture(path, self.panel(opacity=opacity))
             else:
-                write_json(path, self.to_json())
+                text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
+                # What a file name holds beside UTF-8 is a lone surrogate, and its escape is JSON's own.
+                write_atomically(path, text.encode(errors="backslashreplace"))
         return list(paths.values())
+
+
+def output_paths(directory: Path, stem: str, what: Sequence[str]) -> dict[str, Path]:
+    """Where each of `what` goes.
+
+    Raises:
+        ValueError: something in `what` is not one of `SAVEABLE`, or it is a single string.
+    """
+    if isinstance(what, str):
+        raise ValueError(f"what is {what!r}; expected a sequence such as {tuple(what.split(','))!r}")
+    unknown = [kind for kind in what if kind not in SAVEABLE]
+    if unknown:
+        raise ValueError(f"cannot save {', '.join(map(repr, unknown))}; expected some of {', '.join(SAVEABLE)}")
+    return {kind: directory / f"{stem}{SUFFIXES[kind]}" for kind in SAVEABLE if kind in what}
+
+
+def prepare_outputs(paths: Sequence[Path], *, force: bool) -> None:
+    """See that nothing stands in the way of files to come, and make their directories.
+
+    Raises:
+        OutputError: a file is there already and `force` is off, or a directory cannot be made or written to.
+    """
+    there = [path for path in paths if _exists(path)]
+    if there and not force:
+        others = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise OutputError(f"{there[0]}{others} would be overwritten; force it, or choose another directory.")
+    for directory in sorted({path.parent for path in paths}):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The directory {directory} cannot be made: {error.strerror or error}.") from error
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise OutputError(f"The directory {directory} cannot be written to.")
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is anything of that name, be it a link to nowhere; not if the system cannot even look."""
+    try:
+        path.lstat()
+    except (OSError, ValueError):  # a name that is too long, say: for the writer to complain about
+        return False
+    return True

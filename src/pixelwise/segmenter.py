@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from pixelwise.bundle import InputSpec
+from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source
 from pixelwise.engine import Engine
-from pixelwise.images import DEFAULT_LIMITS, Limits, Photo, Source, read_image
+from pixelwise.errors import EngineError
+from pixelwise.images import Photo, read_image
 from pixelwise.labels import ClassTable
 from pixelwise.segmentation import Segmentation
 from pixelwise.tiling import Probabilities, Tiling, blend_tiles
@@ -40,7 +42,7 @@ class Segmenter:
         tiling: how what is larger than one tile is cut.
 
     Raises:
-        ValueError: the size is not positive, or the tiling does not fit the network's size multiple.
+        ValueError: the size is neither positive nor "native", or the tiling does not fit the network's size multiple.
     """
 
     def __init__(
@@ -53,9 +55,9 @@ class Segmenter:
         flip: bool = False,
         tiling: Tiling | None = None,
     ) -> None:
-        if isinstance(size, int) and size < 1:
-            raise ValueError(f"size is {size}; expected a positive number of pixels")
-        tiling = tiling or Tiling()
+        if not (size == "native" if isinstance(size, str) else size is None or size > 0):
+            raise ValueError(f'size is {size!r}; expected a positive number of pixels, "native" or None')
+        tiling = tiling or _default_tiling(input_spec.size_multiple)
         if tiling.size % input_spec.size_multiple or tiling.overlap % input_spec.size_multiple:
             raise ValueError(f"tile size and overlap must be multiples of {input_spec.size_multiple}, the network's")
         self.engine, self.classes, self.input_spec = engine, classes, input_spec
@@ -75,6 +77,7 @@ class Segmenter:
 
         Raises:
             ImageError: it cannot be read.
+            EngineError: the network's answer is not one that its class table explains.
         """
         photo = source if isinstance(source, Photo) else read_image(source, limits=limits, name=name)
         mask, confidence = self.predict(photo.pixels)
@@ -101,7 +104,7 @@ class Segmenter:
         """Height and width of what the network sees, before padding."""
         longer = max(height, width)
         target = longer if self.size == "native" else (self.size or self.input_spec.long_side)
-        scale = cast(int, target) / longer
+        scale = target / longer
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
@@ -112,20 +115,39 @@ class Segmenter:
         image = batch[0, :, :height, :width]
         np.subtract(pixels.transpose(2, 0, 1), self._mean, out=image)
         image *= self._scale
-        answer = _softmax(self.engine(batch)[0, :, :height, :width])
+        answer = self._run(batch)[:, :height, :width]
         if self.flip:
             batch[0, :, :height, :width] = image[:, :, ::-1].copy()
-            answer += _softmax(self.engine(batch)[0, :, :height, :width])[:, :, ::-1]
+            answer += self._run(batch)[:, :height, :width][:, :, ::-1]
             answer /= 2
         return answer
+
+    def _run(self, batch: NDArray[np.float32]) -> Probabilities:
+        """float32 (1, 3, h, w) -> float32 (C, h, w)."""
+        logits = self.engine(batch)[0]
+        if len(logits) != len(self.classes):
+            raise EngineError(
+                f"The network tells {len(logits)} classes apart, its class table names {len(self.classes)}."
+            )
+        return _softmax(logits)
+
+
+def _default_tiling(multiple: int) -> Tiling:
+    """The default sizes, rounded up to the network's multiple."""
+    usual = Tiling()
+    size, overlap = (-(-length // multiple) * multiple for length in (usual.size, usual.overlap))
+    return Tiling(max(size, 2 * overlap), overlap)
 
 
 def _softmax(logits: NDArray[np.float32]) -> Probabilities:
     """(C, h, w) -> the same, summing to one over C."""
-    shifted = logits - logits.max(axis=0)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=0)
-    return shifted
+    greatest = logits.max(axis=0)
+    if not np.isfinite(greatest).all():
+        raise EngineError("The network answers with values that are no numbers; its weights are damaged.")
+    probabilities: Probabilities = logits - greatest
+    np.exp(probabilities, out=probabilities)
+    probabilities /= probabilities.sum(axis=0)
+    return probabilities
 
 
 def _shrink(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -163,7 +185,8 @@ def _decide(probabilities: Probabilities, height: int, width: int) -> tuple[NDAr
     Returns:
         class ids uint8 (height, width), their probabilities float16 (height, width).
     """
-    candidates = _candidates(probabilities)
+    shrinks = probabilities.shape[1] > height or probabilities.shape[2] > width
+    candidates = list(range(len(probabilities))) if shrinks else _candidates(probabilities)
     mask = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.float16)
     rows = max(1, _STRIP_PIXELS // width)
@@ -174,7 +197,7 @@ def _decide(probabilities: Probabilities, height: int, width: int) -> tuple[NDAr
         for candidate in candidates[1:]:
             rival = _interpolate(probabilities[candidate], top, bottom, height, width)
             ids[rival > best] = candidate
-            np.maximum(best, rival, out=best)
+            best = np.maximum(best, rival)
         mask[top:bottom], confidence[top:bottom] = ids, best
     return mask, confidence
 
@@ -182,8 +205,9 @@ def _decide(probabilities: Probabilities, height: int, width: int) -> tuple[NDAr
 def _candidates(probabilities: Probabilities) -> list[int]:
     """The classes that can win somewhere under interpolation, in the order of their ids; most photos have a handful.
 
-    Between four neighbouring values an interpolated class lies between its least and its greatest of the four, so one
-    whose greatest is below another's least cannot win there. The answer is the same as with all classes.
+    Only where the answer is not smaller than the values: between four neighbours an interpolated class lies between its
+    least and its greatest of the four, so one whose greatest is below another's least cannot win there. The answer is
+    the same as with all classes.
     """
     least, greatest = probabilities, probabilities
     for axis in (1, 2):
@@ -215,7 +239,7 @@ def _interpolate(values: NDArray[np.float32], top: int, bottom: int, height: int
 def _fit_answer(
     mask: NDArray[np.uint8], confidence: NDArray[np.float16], height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """Bring the answer of a tiled run to the photo's size by nearest pixel, in place of a second pass over the tiles."""
+    """Bring the answer of a tiled run to the photo's size by nearest pixel, without a second pass over the tiles."""
     if mask.shape == (height, width):
         return mask, confidence
     rows = ((np.arange(height) + 0.5) * (mask.shape[0] / height)).astype(np.intp)

@@ -43,7 +43,8 @@ class Tiling:
         """Weight of the later of two tiles over their overlap: float32 (overlap,), from 0 to 1."""
         quarter = self.overlap / 4
         position = np.arange(self.overlap) + 0.5 - quarter
-        return np.clip(position / (self.overlap - 2 * quarter), 0, 1).astype(np.float32)
+        ramp: NDArray[np.float32] = np.clip(position / (self.overlap - 2 * quarter), 0, 1).astype(np.float32)
+        return ramp
 
 
 def blend_tiles(
@@ -58,8 +59,8 @@ def blend_tiles(
         tiling: sizes.
 
     Yields:
-        rows, columns, and the blended float32 (C, h, w) there; valid until the next is asked for. Beside the tile itself,
-        memory holds the overlap below the current row of tiles: C x overlap x width numbers.
+        rows, columns, and the blended float32 (C, h, w) there; valid until the next is asked for. Beside the tile
+        itself, memory holds the overlap below the current row of tiles: C x overlap x width numbers.
     """
     rising = tiling.ramp()
     falling = 1 - rising

@@ -17,21 +17,29 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from pixelwise.acceleration import channels_last, keep_freed_memory, run_depthwise_in_float32
 from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
+from pixelwise.curves import draw_curves
 from pixelwise.data import Dataset, open_dataset
 from pixelwise.data.loader import StepSampler, mix, repeat_factors, train_loader
 from pixelwise.data.transforms import TrainTransform
+from pixelwise.engine import Precision, TorchEngine
 from pixelwise.errors import PixelwiseError, RecipeError
+from pixelwise.evaluate import evaluate
 from pixelwise.files import write_atomically
 from pixelwise.losses import cross_entropy_loss, soft_dice_loss
 from pixelwise.models import build
 from pixelwise.models.encoders import load_imagenet_weights
 from pixelwise.recipe import Optimizer, Recipe
+from pixelwise.segmenter import Segmenter
+from pixelwise.trained import BEST_WEIGHTS, bundle_of_run, input_spec_of
+
+LOG = "log.jsonl"
 
 Report = Callable[["Progress"], None]
 
@@ -81,9 +89,7 @@ def train(recipe: Recipe, *, data_root: Path, run: Path, resume: bool = False, r
     state = _State.fresh(recipe, data_root, fabric)
     state.restore(run / "checkpoints")
     _loop(state, run=run, report=report or (lambda progress: None))
-    from pixelwise.train_export import bundle_of_run  # here, because writing the bundle needs the exporter
-
-    return bundle_of_run(recipe, state.val_sets, run)
+    return bundle_of_run(recipe, run, state.val_sets)
 
 
 @dataclass
@@ -138,7 +144,11 @@ class _State:
 
     def save(self, directory: Path) -> None:
         if self.fabric.is_global_zero:
-            parts = {"model": self.model.state_dict(), "ema": self.ema.state_dict(), "optimizer": self.optimizer.state_dict()}
+            parts = {
+                "model": self.model.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+            }
             save_checkpoint(directory, {**parts, "step": self.step, "best": self.best}, step=self.step)
         self.fabric.barrier()
 
@@ -181,11 +191,14 @@ def _loop(state: _State, *, run: Path, report: Report) -> None:
             loss = float(torch.stack(losses).mean())
             val = _validate(state, run) if validated else None
             progress = Progress(state.step, recipe.steps, loss, speed, val, state.best)
-            _log(run, progress)
-            report(progress)
+            if state.fabric.is_global_zero:
+                _log(run, progress)
+                report(progress)
             losses, since, since_step = [], time.perf_counter(), state.step
         if validated or state.step % recipe.checkpoint_every == 0:
             state.save(checkpoints)
+        if validated and state.fabric.is_global_zero:
+            draw_curves(run / LOG, run / "curves.png")
 
 
 def _step(state: _State, pixels: Tensor, masks: Tensor) -> Tensor:
@@ -228,21 +241,17 @@ def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
 
 def _validate(state: _State, run: Path) -> float:
     """Mean IoU of the averaged weights on all validation data taken together; the best weights are kept on disk."""
-    from safetensors.torch import save
-
-    from pixelwise.evaluate import confusion_of
-    from pixelwise.metrics import mean_iou
-    from pixelwise.segmenter import segmenter_of_module
-
     module = state.ema.module
-    segmenter = segmenter_of_module(module, state.val_sets[0].classes, state.recipe.input)
-    matrix = confusion_of(segmenter, state.val_sets)
-    score = mean_iou(matrix).value
+    classes = state.val_sets[0].classes
+    precision: Precision = "fp32" if state.recipe.precision == "32-true" else "bf16"
+    segmenter = Segmenter(TorchEngine(module, precision=precision), classes, input_spec_of(state.recipe, module))
+    score = evaluate(segmenter, state.val_sets).scores.mean_iou
     if state.best is None or score > state.best:
         state.best = score
         if state.fabric.is_global_zero:
             tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
-            write_atomically(run / "best.safetensors", save(tensors, {"step": str(state.step), "val_miou": str(score)}))
+            data = save_safetensors(tensors, {"step": str(state.step), "val_miou": str(score)})
+            write_atomically(run / BEST_WEIGHTS, data)
     return score
 
 
@@ -309,5 +318,5 @@ def _log(run: Path, progress: Progress) -> None:
     }
     if progress.val is not None:
         entry["val_miou"] = round(progress.val, 5)
-    with (run / "log.jsonl").open("a") as file:
+    with (run / LOG).open("a") as file:
         file.write(json.dumps(entry) + "\n")

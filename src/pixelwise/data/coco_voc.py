@@ -1,7 +1,7 @@
 """COCO photos with the classes of Pascal VOC.
 
-Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, arXiv:1405.0312; panoptic labels: Kirillov et
-al., "Panoptic Segmentation", CVPR 2019, arXiv:1801.00868.
+Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, arXiv:1405.0312; panoptic labels: Kirillov
+et al., "Panoptic Segmentation", CVPR 2019, arXiv:1801.00868.
 
 The layout: `images/ID.jpg`; `instances/ID.png`, an index PNG of COCO category ids in which 0 is none of the 80 things;
 `panoptic/ID.png`, things and stuff, 0 not labelled; `categories.json` with the names of both; `SPLIT.txt`. A photo has
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.registry import register
-from pixelwise.data.sample import Sample, check_pairs, read_split
+from pixelwise.data.sample import Sample, check_pairs, check_size, read_split
 from pixelwise.errors import DataError
 from pixelwise.images import read_image
 from pixelwise.labels import VOC
@@ -70,7 +70,8 @@ class COCOWithVOCLabels:
         split: the name of a list in `root`: train, val.
 
     Raises:
-        DataError: a list or a file is missing, or `categories.json` lacks a category.
+        DataError: a list or a file is missing, `categories.json` lacks a category, or (when the sample is read) a mask
+            has another size than its photo.
     """
 
     classes = VOC
@@ -85,6 +86,11 @@ class COCOWithVOCLabels:
         check_pairs(self.ids, {"photo": self._images, "mask": either})
         self._thing_table, self._stuff_table = _tables(root / "categories.json")
 
+    @staticmethod
+    def recognises(root: Path) -> bool:
+        """Whether a directory has this layout, by a look at its names."""
+        return (root / "images").is_dir() and (root / "categories.json").is_file()
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -92,19 +98,29 @@ class COCOWithVOCLabels:
         image = read_image(self._images[index]).pixels
         mask = np.zeros(image.shape[:2], dtype=np.uint8)
         if self._panoptic[index].is_file():
-            mask = self._stuff_table[read_index_mask(self._panoptic[index])]
+            mask = self._stuff_table[_read_mask(self._panoptic[index], image)]
         if self._instances[index].is_file():
-            instances = read_index_mask(self._instances[index])
+            instances = _read_mask(self._instances[index], image)
             mask = np.where(instances == 0, mask, self._thing_table[instances])
         return Sample(image=image, mask=mask, id=self.ids[index])
+
+
+def _read_mask(path: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    mask = read_index_mask(path)
+    check_size(mask, image, name=str(path))
+    return mask
 
 
 def _tables(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Lookup tables uint8 (256,) from COCO ids to VOC ids, for `instances` and for `panoptic`."""
     try:
-        categories = json.loads(path.read_text())
-        things, stuff = ({int(key): str(name) for key, name in categories[kind].items()} for kind in ("instances", "panoptic"))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        categories = json.loads(path.read_text(encoding="utf-8"))
+        things, stuff = (
+            {int(key): str(name) for key, name in categories[kind].items()} for kind in ("instances", "panoptic")
+        )
+        if not all(0 <= key <= 255 for key in (*things, *stuff)):
+            raise ValueError("an id is not between 0 and 255")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} does not name the categories of `instances` and `panoptic` ({error}).") from error
     lacking = sorted(THINGS.keys() - set(things.values()))
     if lacking:

@@ -36,14 +36,16 @@ def repeat_factors(present: Sequence[NDArray[np.bool_]], *, threshold: float) ->
     table = np.stack(present)
     share = table.mean(axis=0)
     factor = np.maximum(1.0, np.sqrt(threshold / np.maximum(share, 1e-12)))
-    return np.where(table, factor, 1.0).max(axis=1)
+    factors: NDArray[np.float64] = np.where(table, factor, 1.0).max(axis=1)
+    return factors
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """The batches of a run, from a given step on.
 
-    An epoch is a fixed number of positions, `ceil(sum(factors))`; systematic sampling gives photo i either the floor or
-    the ceiling of factors[i] places in it, and a permutation shuffles them. Both are drawn from (seed, epoch).
+    An epoch is a fixed number of positions, `ceil(sum(factors))`; systematic sampling gives photo i its share of them,
+    rounded up or down, and a permutation shuffles them. Both are drawn from (seed, epoch). The share is factors[i], but
+    for the fraction of a position by which the sum was rounded up.
 
     Args:
         factors: (N,) float, expected number of times each photo comes in an epoch.
@@ -113,11 +115,14 @@ class _Augmented(TorchDataset[tuple[Tensor, Tensor]]):
         index, position = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(self.seed, position))
-            return self.transform(self.dataset[index])  # type: ignore[arg-type]
+            return self.transform(self.dataset[index])
 
 
 def mix(*entropy: int) -> int:
-    """A 64-bit seed that differs for every tuple of non-negative integers, also where the sums agree."""
+    """A 64-bit seed from integers in [0, 2**32): different for different ones, but for zeros at the end.
+
+    Zeros at the end do not count: mix(3) == mix(3, 0).
+    """
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
@@ -129,7 +134,7 @@ def train_loader(
     The order is over the concatenation of the datasets.
     """
     return DataLoader(
-        _Augmented(ConcatDataset(list(datasets)), transform, sampler.seed),  # type: ignore[arg-type, list-item]
+        _Augmented(ConcatDataset(list(datasets)), transform, sampler.seed),  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=workers,
         prefetch_factor=4 if workers else None,

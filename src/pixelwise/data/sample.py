@@ -46,7 +46,7 @@ def read_split(path: Path) -> list[str]:
         DataError: the list is missing or empty.
     """
     try:
-        ids = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        ids = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
         raise DataError(f"There is no split list {path}; lists found beside it: {there}.") from error
@@ -69,3 +69,14 @@ def check_pairs(ids: list[str], candidates: dict[str, list[Path]]) -> None:
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise DataError(f"{len(missing)} of {len(ids)} {kind}s are missing; the first is {missing[0]}.")
+
+
+def check_size(mask: NDArray[np.uint8], image: NDArray[np.uint8], *, name: str) -> None:
+    """Check that a mask (H, W) has a pixel for each of its photo's (H, W, 3).
+
+    Raises:
+        DataError: it has not; the message starts with `name`, the mask's file, and gives both sizes.
+    """
+    if mask.shape != image.shape[:2]:
+        sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image)]
+        raise DataError(f"{name} is {sizes[0]} pixels, but its photo is {sizes[1]}; they must have the same size.")

@@ -55,4 +55,4 @@ class TrainTransform:
         image = tv_tensors.Image(torch.from_numpy(sample.image).permute(2, 0, 1))
         mask = tv_tensors.Mask(torch.from_numpy(sample.mask))
         image, mask = self._transform(image, mask)
-        return image.as_subclass(Tensor), mask.as_subclass(Tensor).long()  # type: ignore[no-any-return]
+        return image.as_subclass(Tensor), mask.as_subclass(Tensor).long()

@@ -9,13 +9,20 @@ from pathlib import Path
 
 import timm
 import torch
+from safetensors.torch import load_file
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pixelwise.errors import PixelwiseError
 
 
 def create_encoder(name: str) -> nn.Module:
     """A timm network that returns its feature maps, finest first, with random weights.
+
+    Networks ported from TensorFlow pad by a rule that depends on the size of the input; their convolutions are replaced
+    by ones that pad for even sizes, which is the same for inputs whose sides are multiples of the coarsest stride, and
+    which exporters with free sizes understand.
 
     Returns:
         module: float (B, 3, H, W) -> list of (B, C_i, H / s_i, W / s_i); `feature_info.channels()` and
@@ -25,9 +32,39 @@ def create_encoder(name: str) -> nn.Module:
         PixelwiseError: timm knows no such network.
     """
     try:
-        return timm.create_model(name, features_only=True, pretrained=False)  # type: ignore[no-any-return]
-    except RuntimeError as error:
+        encoder: nn.Module = timm.create_model(name, features_only=True, pretrained=False)
+    except (RuntimeError, ValueError) as error:  # ValueError: what looks like an address
         raise PixelwiseError(f"timm has no encoder {name!r}; `timm.list_models()` lists what it has.") from error
+    for path, part in list(encoder.named_modules()):
+        if isinstance(part, Conv2dSame):
+            parent, _, own_name = path.rpartition(".")
+            setattr(encoder.get_submodule(parent), own_name, _EvenSizeConv2d(part))
+    return encoder
+
+
+class _EvenSizeConv2d(nn.Conv2d):
+    """A strided convolution with TensorFlow's "SAME" padding for even sizes: k - s in all, the odd one at the end."""
+
+    def __init__(self, original: Conv2dSame) -> None:
+        (kernel_h, kernel_w), (stride_h, stride_w) = original.kernel_size, original.stride
+        dilation_h, dilation_w = original.dilation
+        super().__init__(
+            original.in_channels,
+            original.out_channels,
+            (kernel_h, kernel_w),
+            (stride_h, stride_w),
+            dilation=(dilation_h, dilation_w),
+            groups=original.groups,
+            bias=original.bias is not None,
+        )
+        self.load_state_dict(original.state_dict())
+        height = max(0, dilation_h * (kernel_h - 1) + 1 - stride_h)
+        width = max(0, dilation_w * (kernel_w - 1) + 1 - stride_w)
+        self._pad = (width // 2, width - width // 2, height // 2, height - height // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H / stride, W / stride), H and W even."""
+        return super().forward(F.pad(x, self._pad))
 
 
 def load_imagenet_weights(encoder: nn.Module, name: str, weights: str | Path) -> None:
@@ -37,49 +74,56 @@ def load_imagenet_weights(encoder: nn.Module, name: str, weights: str | Path) ->
         encoder: changed in place.
         name: the encoder's name in timm.
         weights: "imagenet" for timm's own, fetched once and cached; or a file: safetensors, or a state dict that
-            `torch.load(weights_only=True)` reads, with timm's keys or, failing that, the same tensors in timm's order.
+            `torch.load(weights_only=True)` reads, with timm's keys or, failing that, the same tensors in timm's order
+            (a safetensors file keeps no order).
 
     Raises:
         PixelwiseError: the weights cannot be had, or do not fit.
     """
+    wanted = encoder.state_dict()
     if str(weights) == "imagenet":
         try:
-            state = timm.create_model(name, pretrained=True).state_dict()
+            state = timm.create_model(name, features_only=True, pretrained=True).state_dict()
         except Exception as error:  # whatever the hub client raises: offline, refused, not found
             raise PixelwiseError(
                 f"The ImageNet weights of {name} could not be fetched ({type(error).__name__}); "
                 "go online once, or give a file with `model.encoder_weights`."
             ) from error
     else:
-        state = _rename_by_order(_read_state(Path(weights)), timm.create_model(name, pretrained=False), Path(weights))
-    wanted = encoder.state_dict()
+        state = _read_state(Path(weights))
+        if not wanted.keys() <= state.keys():
+            state = _rename_by_order(state, timm.create_model(name, pretrained=False), Path(weights))
     missing = sorted(wanted.keys() - state.keys())
     if missing:
         raise PixelwiseError(f"{weights} lacks {len(missing)} tensors of {name}, the first is {missing[0]}.")
+    for key, tensor in wanted.items():
+        if state[key].shape != tensor.shape:
+            shapes = tuple(state[key].shape), tuple(tensor.shape)
+            raise PixelwiseError(f"{weights} does not fit {name}: {key} is {shapes[0]} there, expected {shapes[1]}.")
     encoder.load_state_dict({key: state[key] for key in wanted})
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise PixelwiseError(f"There is no weights file {path}.")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)  # type: ignore[no-any-return]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise PixelwiseError(f"{path} is not a state dict that can be loaded safely ({type(error).__name__}).") from error
+        raise PixelwiseError(
+            f"{path} is not a state dict that can be loaded safely ({type(error).__name__})."
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise PixelwiseError(f"{path} holds no plain state dict of tensors.")
     return state
 
 
 def _rename_by_order(state: dict[str, Tensor], reference: nn.Module, path: Path) -> dict[str, Tensor]:
-    """The state under timm's keys; tensors under other names are matched by position if every shape agrees."""
+    """The state under timm's keys, matched by position if every shape agrees."""
     wanted = reference.state_dict()
-    if wanted.keys() <= state.keys():
-        return state
-    if [tuple(v.shape) for v in state.values()] != [tuple(v.shape) for v in wanted.values()]:
+    shapes, wanted_shapes = ([tuple(v.shape) for v in tensors.values()] for tensors in (state, wanted))
+    if path.suffix == ".safetensors" or shapes != wanted_shapes:
         raise PixelwiseError(f"{path} fits the encoder neither by names nor by the order and shapes of its tensors.")
     return dict(zip(wanted, state.values(), strict=True))

@@ -59,7 +59,8 @@ class ContextBlock(nn.Module):
         context = self.branches[0](x)
         for branch in list(self.branches)[1:]:
             context = context + branch(x)
-        return self.mix(F.relu(self.norm(context) + x))
+        mixed: Tensor = self.mix(F.relu(self.norm(context) + x))
+        return mixed
 
 
 class DecoderBlock(nn.Module):
@@ -73,7 +74,8 @@ class DecoderBlock(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(B, in_channels, h, w), (B, skip_channels, H, W) -> (B, out_channels, H, W)."""
         x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-        return self.conv2(self.conv1(torch.cat([x, skip], dim=1)))
+        merged: Tensor = self.conv2(self.conv1(torch.cat([x, skip], dim=1)))
+        return merged
 
 
 @register("unet")
@@ -104,7 +106,9 @@ class UNet(nn.Module):
         self.context = ContextBlock(channels[0], context_channels)
         sizes = [context_channels, *decoder_channels]
         if not 1 <= len(decoder_channels) < len(channels):
-            raise PixelwiseError(f"{encoder} has {len(channels)} levels; decoder_channels takes 1 to {len(channels) - 1}.")
+            raise PixelwiseError(
+                f"{encoder} has {len(channels)} levels; decoder_channels takes 1 to {len(channels) - 1}."
+            )
         self.decoder = nn.ModuleList(
             DecoderBlock(sizes[i], channels[i + 1], sizes[i + 1]) for i in range(len(decoder_channels))
         )

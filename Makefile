@@ -1,0 +1,76 @@
+# What there is to do with pixelwise from a checkout; `make` alone lists it.
+#
+# Two environments, made by the stock venv from pinned and hashed requirements, and made anew when those change:
+#   .venv-runtime   what a user has who only segments photos: no torch
+#   .venv           everything: training, tests, checks (6 GB, nearly all of it torch and CUDA)
+# In both, pixelwise itself is this checkout (an editable install).
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2 --dist loadfile
+UPGRADE ?=
+
+RUNTIME := .venv-runtime
+DEV := .venv
+PHOTOS := $(wildcard examples/photos/*.png examples/photos/*.jpg)
+BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+PIP := -m pip -qq --disable-pip-version-check
+# Wheels only: building a source package would run code that no hash covers.
+INSTALL := $(PIP) install --require-hashes --only-binary :all:
+COMPILE := CUSTOM_COMPILE_COMMAND="make requirements" $(DEV)/bin/pip-compile pyproject.toml --quiet --generate-hashes \
+	--allow-unsafe --strip-extras --no-emit-options $(UPGRADE)
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench requirements clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(RUNTIME)/project.stamp ## Segment the example photos into out/demo, without torch
+	$(RUNTIME)/bin/pixelwise segment $(PHOTOS) --save mask,overlay,panel,json --out out/demo --force
+	@echo "Photo, mask and overlay side by side:" && ls out/demo/*_panel.*
+
+test: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every test, the slow ones too
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Format, lint, types and tests: what a change has to pass
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
+
+format: $(DEV)/project.stamp ## Format the code and mend what the linter can mend
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+bench: $(RUNTIME)/project.stamp ## Run every benchmark, without torch
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(RUNTIME)/bin/python $$script; done
+
+# The dev set is resolved first and binds the others, so that a version is the same wherever it is pinned.
+requirements: $(DEV)/requirements.stamp ## Pin the requirements again after a change of pyproject.toml (UPGRADE=--upgrade for newer ones)
+	$(COMPILE) --extra train --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
+	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	$(COMPILE) --only-build-deps --build-deps-for editable --constraint requirements/dev.txt --output-file requirements/build.txt
+
+clean: ## Remove the environments, out/ and all caches; training runs stay
+	rm -rf $(RUNTIME) $(DEV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME)/requirements.stamp: requirements/runtime.txt requirements/build.txt
+$(DEV)/requirements.stamp: requirements/dev.txt requirements/build.txt
+%/requirements.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit("pixelwise needs Python 3.11 or newer; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@echo "Making $* from $^"
+	@rm -rf $*
+	@$(PYTHON) -m venv $*
+	@$*/bin/python $(INSTALL) $(addprefix -r ,$^)
+	@touch $@
+
+%/project.stamp: %/requirements.stamp pyproject.toml
+	@$*/bin/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PRECIOUS: %/requirements.stamp

@@ -1,0 +1,258 @@
+"""A model on disk: a directory, the only thing that passes from training to use.
+
+    config.json         format version, architecture, classes, input, provenance, metrics, and the hashes of the files
+    model.onnx          the network as a graph; in: float32 (B, 3, H, W), out: logits (B, C, H, W); B, H, W are free
+    model.safetensors   the weights, once: the graph refers to them here as ONNX external data
+    README.md           the model card, generated from config.json
+
+Weights stand in one place, so the two halves cannot disagree about them, and a bundle is half the size. It is written
+beside its target and renamed, so a reader never sees half of one. Nothing in it can execute anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pixelwise.errors import BundleError, OutputError, PixelwiseError
+from pixelwise.labels import ClassTable
+
+FORMAT_VERSION = 1
+CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a network expects of a photo.
+
+    Attributes:
+        mean: RGB, subtracted from values scaled to 0-1.
+        std: RGB, divides them after that.
+        long_side: longer side that photos are scaled to, in pixels.
+        size_multiple: height and width are padded to a multiple of this, in pixels, with the mean colour.
+        channel_order: always "RGB"; written down so that other readers need not guess.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    long_side: int
+    size_multiple: int
+    channel_order: str = "RGB"
+
+    def __post_init__(self) -> None:
+        finite = all(map(math.isfinite, (*self.mean, *self.std)))
+        if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
+            raise BundleError(f"mean {self.mean} and std {self.std} must be three finite numbers each, std positive.")
+        if self.long_side < 1 or self.size_multiple < 1 or self.channel_order != "RGB":
+            raise BundleError("long_side and size_multiple must be positive, and channel_order must be RGB.")
+
+
+@dataclass(frozen=True, slots=True)
+class BundleConfig:
+    """What `config.json` says.
+
+    Attributes:
+        name: of the model.
+        architecture: registered name of the network.
+        arguments: what it was built with, beside the number of classes.
+        classes: names and colours, in the order of the output channels.
+        input_spec: what it expects.
+        provenance: where it comes from: data, recipe, seed, versions, licence. Plain JSON.
+        metrics: figures as measured, each under the name of the data and split. Plain JSON.
+    """
+
+    name: str
+    architecture: str
+    arguments: Mapping[str, Any]
+    classes: ClassTable
+    input_spec: InputSpec
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON types, without the files' hashes."""
+        spec = self.input_spec
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "architecture": {"name": self.architecture, "arguments": dict(self.arguments)},
+            "classes": self.classes.to_json(),
+            "ignore_index": self.classes.ignore_index,
+            "input": {
+                "mean": list(spec.mean),
+                "std": list(spec.std),
+                "channel_order": spec.channel_order,
+                "long_side": spec.long_side,
+                "size_multiple": spec.size_multiple,
+            },
+            "provenance": dict(self.provenance),
+            "metrics": dict(self.metrics),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> BundleConfig:
+        """The inverse of `to_json`.
+
+        Raises:
+            BundleError: something is missing or of the wrong type.
+        """
+        try:
+            given = raw["input"]
+            spec = InputSpec(
+                mean=_triple(given["mean"]),
+                std=_triple(given["std"]),
+                long_side=int(given["long_side"]),
+                size_multiple=int(given["size_multiple"]),
+                channel_order=str(given["channel_order"]),
+            )
+            return cls(
+                name=str(raw["name"]),
+                architecture=str(raw["architecture"]["name"]),
+                arguments=dict(raw["architecture"]["arguments"]),
+                classes=ClassTable.from_json(raw["classes"], ignore_index=int(raw["ignore_index"])),
+                input_spec=spec,
+                provenance=dict(raw["provenance"]),
+                metrics=dict(raw["metrics"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise BundleError(f"{CONFIG} lacks or garbles {error}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk whose files were found to be whole."""
+
+    path: Path
+    config: BundleConfig
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file."""
+        return self.path / GRAPH
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.path / WEIGHTS
+
+
+def read_bundle(path: str | Path) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        BundleError: it is missing, truncated, altered, or from a newer format; the message says which file.
+    """
+    path = Path(path)
+    raw = _read_config(path)
+    version = raw.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise BundleError(f"{path / CONFIG} states no format version; this is not a pixelwise model.")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path} has bundle format {version}, this pixelwise reads up to {FORMAT_VERSION}; update pixelwise."
+        )
+    try:
+        config = BundleConfig.from_json(raw)
+    except PixelwiseError as error:
+        raise BundleError(f"The model {path} is damaged: {error}") from error
+    hashes = raw.get("files")
+    for name in (GRAPH, WEIGHTS):
+        expected = hashes.get(name) if isinstance(hashes, dict) else None
+        if _sha256(path / name) != expected:
+            raise BundleError(f"{path / name} is not what {CONFIG} says it is; the model is damaged, fetch it again.")
+    return Bundle(path, config)
+
+
+def write_bundle(
+    path: str | Path, config: BundleConfig, *, graph: bytes, weights: bytes, force: bool = False
+) -> Bundle:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        path: the directory to make.
+        config: what to say about the model; the model card is generated from it.
+        graph: the ONNX model; external data must lie at `model.safetensors`.
+        weights: the safetensors file.
+        force: replace a bundle that is there, with all that is in its directory; never anything but a bundle.
+
+    Raises:
+        OutputError: something is there already and `force` is off, or it cannot be written; what was there is unharmed.
+    """
+    from pixelwise.card import model_card
+
+    path = Path(path)
+    if path.exists() and not (force and _is_bundle(path)):
+        if force:
+            raise OutputError(f"{path} is not a model, so it is not replaced; choose another place.")
+        raise OutputError(f"{path} exists already; choose another place, or force the replacement of a model.")
+    raw = config.to_json()
+    raw["files"] = {GRAPH: hashlib.sha256(graph).hexdigest(), WEIGHTS: hashlib.sha256(weights).hexdigest()}
+    contents = {
+        CONFIG: (json.dumps(raw, indent=2, ensure_ascii=False) + "\n").encode(),
+        GRAPH: graph,
+        WEIGHTS: weights,
+        CARD: model_card(config).encode(),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+            fresh = Path(temporary) / "new"
+            fresh.mkdir()
+            for name, data in contents.items():
+                (fresh / name).write_bytes(data)
+            _replace(path, fresh, aside=Path(temporary) / "old")
+    except OSError as error:
+        raise OutputError(f"The model {path} cannot be written: {error.strerror or error}.") from error
+    return Bundle(path, config)
+
+
+def _replace(path: Path, fresh: Path, *, aside: Path) -> None:
+    """Put `fresh` in the place of `path`; a directory cannot be renamed over one that is not empty."""
+    if not path.exists():
+        fresh.rename(path)
+        return
+    path.rename(aside)
+    try:
+        fresh.rename(path)
+    except BaseException:
+        aside.rename(path)
+        raise
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a directory is a model of any format version; others have a file called `config.json`, too."""
+    try:
+        return isinstance(_read_config(path).get("format_version"), int)
+    except BundleError:
+        return False
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads((path / CONFIG).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(f"{path} is not a model: there is no {CONFIG} in it.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{path / CONFIG} cannot be read as JSON ({error}); the model is damaged.") from error
+    if not isinstance(raw, dict):
+        raise BundleError(f"{path / CONFIG} holds no object; the model is damaged.")
+    return raw
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); the model is damaged.") from error
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    first, second, third = (float(value) for value in values)
+    return first, second, third

@@ -1,0 +1,67 @@
+"""The model card: what a bundle's `config.json` says, for people.
+
+Source of the form: Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, arXiv:1810.03993.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pixelwise.bundle import BundleConfig
+
+
+def model_card(config: BundleConfig) -> str:
+    """The card as Markdown."""
+    spec = config.input_spec
+    lines = [
+        f"# {config.name}",
+        "",
+        *_paragraph(config.provenance.get("description")),
+        f"Architecture: `{config.architecture}`, {_arguments(config.arguments)}. "
+        f"Photos are scaled to a longer side of {spec.long_side} pixels; {len(config.classes)} classes.",
+        "",
+        "## Use",
+        "",
+        "```",
+        "pixelwise segment photo.jpg --model THIS_DIRECTORY",
+        "```",
+    ]
+    for data, figures in config.metrics.items():
+        lines += ["", f"## Measured on {data}", "", *_figures(figures)]
+    for title in ("data", "limits", "licences"):
+        entries = config.provenance.get(title, [])
+        if isinstance(entries, list) and entries:
+            lines += ["", f"## {title.capitalize()}", "", *(f"- {entry}" for entry in entries)]
+    rest = {key: value for key, value in config.provenance.items() if not isinstance(value, list | dict)}
+    rest.pop("description", None)
+    if rest:
+        lines += ["", "## Provenance", "", *(f"- {key}: {value}" for key, value in rest.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _paragraph(text: Any) -> list[str]:
+    return [str(text), ""] if text else []
+
+
+def _arguments(arguments: Mapping[str, Any]) -> str:
+    # A tuple becomes a list on its way through config.json, and the card must not tell before from after.
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
+    return ", ".join(f"{key} {value}" for key, value in plain.items()) or "with its defaults"
+
+
+def _figures(figures: Mapping[str, Any]) -> list[str]:
+    """Single figures as a list, figures by class as a table."""
+    lines = [f"- {key}: {_text(value)}" for key, value in figures.items() if not isinstance(value, Mapping)]
+    for key, values in figures.items():
+        if isinstance(values, Mapping):
+            lines += ["", f"| class | {key} |", "|---|---|"]
+            lines += [f"| {name} | {_text(value)} |" for name, value in values.items()]
+    return lines
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,104 @@
+"""From a finished run to a bundle: the best weights, exported, measured as they will be used, and described."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from pixelwise.bundle import BundleConfig, InputSpec, write_bundle
+from pixelwise.colours import for_display
+from pixelwise.data import Dataset
+from pixelwise.engine import Engine, TorchEngine, load_engine
+from pixelwise.errors import EngineError, PixelwiseError
+from pixelwise.evaluate import Evaluation, evaluate
+from pixelwise.export import export_module
+from pixelwise.models import arguments, build
+from pixelwise.recipe import Recipe
+from pixelwise.segmenter import Segmenter
+
+BEST_WEIGHTS = "best.safetensors"
+
+
+def input_spec_of(recipe: Recipe, module: nn.Module) -> InputSpec:
+    """What the trained network expects of a photo."""
+    given = recipe.input
+    return InputSpec(given.mean, given.std, given.long_side, int(getattr(module, "size_multiple", 32)))
+
+
+def bundle_of_run(recipe: Recipe, run: Path, val_sets: Sequence[Dataset]) -> Path:
+    """Write `run/model`, the bundle of the run's best weights, with its figures on the validation data.
+
+    The figures are those of the exported network in float32, each dataset by itself, at the photos' own size.
+
+    Raises:
+        PixelwiseError: the run has no weights yet, or cannot be exported.
+    """
+    weights = run / BEST_WEIGHTS
+    if not weights.is_file():
+        raise PixelwiseError(f"{run} has not been validated yet, so there are no best weights to write.")
+    classes = for_display(val_sets[0].classes) if recipe.data.colours == "display" else val_sets[0].classes
+    module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
+    module.load_state_dict(load_file(weights))
+    graph, tensors = export_module(module)
+    complete = arguments(recipe.model.name, recipe.model.arguments)
+    spec = input_spec_of(recipe, module)
+    config = BundleConfig(recipe.name, recipe.model.name, complete, classes, spec, _provenance(recipe, weights))
+    bundle = write_bundle(run / "model", config, graph=graph, weights=tensors, force=True)
+    segmenter = Segmenter(_engine(bundle.graph, module), classes, spec)
+    sources = recipe.data.val
+    metrics = {
+        f"{source.layout}/{source.split}": summary(evaluate(segmenter, [dataset]))
+        for source, dataset in zip(sources, val_sets, strict=True)
+    }
+    write_bundle(run / "model", replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
+    return bundle.path
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The figures that a model card shows, plain JSON; an undefined IoU is None."""
+    figures = evaluation.scores
+    return {
+        "photos": figures.images,
+        "mean IoU": figures.mean_iou,
+        "pixel accuracy": figures.pixel_accuracy,
+        "mean class accuracy": figures.mean_class_accuracy,
+        "IoU": {
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(evaluation.classes.names, figures.iou, strict=True)
+        },
+    }
+
+
+def _engine(graph: Path, module: nn.Module) -> Engine:
+    """ONNX Runtime on the exported graph; the module itself on a machine that trains without the runtime engines."""
+    try:
+        return load_engine(graph, name="onnxruntime")
+    except EngineError:
+        return TorchEngine(module)
+
+
+def _provenance(recipe: Recipe, weights: Path) -> dict[str, Any]:
+    with safe_open(weights, framework="pt") as file:
+        chosen = file.metadata() or {}
+    packages = ("torch", "torchvision", "timm", "lightning", "onnx")
+    return {
+        "description": recipe.description,
+        **recipe.card.model_dump(),
+        "recipe": recipe.name,
+        "recipe sha256": hashlib.sha256(recipe.to_yaml().encode()).hexdigest(),
+        "seed": recipe.seed,
+        "steps": recipe.steps,
+        "chosen at step": int(chosen.get("step", -1)),
+        "trained with": ", ".join(f"{name} {metadata.version(name)}" for name in packages),
+        "python": platform.python_version(),
+    }

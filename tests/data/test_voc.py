@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import SavePicture
+from pixelwise.data import open_dataset, recognise
+from pixelwise.data.sample import read_split
+from pixelwise.errors import DataError, MaskError
+from pixelwise.labels import VOC
+
+MASK = np.array([[0, 15, 15], [0, 255, 20]], dtype=np.uint8)
+COLOURS = {"one": (200, 30, 60), "two": (20, 180, 90)}
+
+
+@pytest.fixture
+def root(tmp_path: Path, save_picture: SavePicture) -> Path:
+    """Two photos of one colour each, 2 by 3 pixels; the second mask is the first mirrored."""
+    for (name, colour), mask in zip(COLOURS.items(), (MASK, MASK[:, ::-1]), strict=True):
+        save_picture(tmp_path / "JPEGImages" / f"{name}.jpg", np.full((2, 3, 3), colour, dtype=np.uint8))
+        save_picture(tmp_path / "SegmentationClass" / f"{name}.png", mask)
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("two\none\n")
+    (lists / "val.txt").write_text("\n  one  1\r\n\n")
+    return tmp_path
+
+
+def test_gives_the_photos_of_the_list_in_its_order(root: Path):
+    dataset = open_dataset("voc", root, "train")
+    assert (len(dataset), dataset.split, dataset.classes) == (2, "train", VOC)
+    two, one = dataset[0], dataset[1]
+    assert (two.id, one.id) == ("two", "one")
+    assert one.mask.tolist() == MASK.tolist()
+    assert two.mask.tolist() == MASK[:, ::-1].tolist()
+    for sample in (one, two):
+        assert (sample.image.shape, sample.image.dtype, sample.mask.dtype) == ((2, 3, 3), np.uint8, np.uint8)
+        assert np.abs(sample.image.astype(int) - COLOURS[sample.id]).max() <= 6  # JPEG
+
+
+def test_a_list_may_have_blank_lines_and_further_columns(root: Path):
+    assert read_split(root / "ImageSets" / "Segmentation" / "val.txt") == ["one"]
+    assert len(open_dataset("voc", root, "val")) == 1
+
+
+def test_a_missing_list_names_those_that_are_there(root: Path):
+    with pytest.raises(DataError, match=r"no split list .*test\.txt; .* train, val\."):
+        open_dataset("voc", root, "test")
+
+
+def test_an_empty_list_is_refused(root: Path):
+    (root / "ImageSets" / "Segmentation" / "test.txt").write_text("\n \n")
+    with pytest.raises(DataError, match=r"test\.txt is empty"):
+        open_dataset("voc", root, "test")
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("JPEGImages", "photo"), ("SegmentationClass", "mask")])
+def test_missing_files_are_counted_and_the_first_is_named_before_training_starts(root: Path, folder: str, kind: str):
+    next((root / folder).glob("one.*")).unlink()
+    with pytest.raises(DataError, match=rf"1 of 2 {kind}s are missing; the first is .*one\."):
+        open_dataset("voc", root, "train")
+
+
+def test_a_mask_of_another_size_than_its_photo_is_refused(root: Path, save_picture: SavePicture):
+    save_picture(root / "SegmentationClass" / "one.png", MASK.T)
+    with pytest.raises(DataError, match=r"one\.png is 2x3 pixels, but its photo is 3x2"):
+        open_dataset("voc", root, "val")[0]
+
+
+def test_a_mask_with_a_value_that_is_no_class_is_refused(root: Path, save_picture: SavePicture):
+    save_picture(root / "SegmentationClass" / "one.png", np.full((2, 3), 21, dtype=np.uint8))
+    with pytest.raises(MaskError, match=r"one\.png holds values .* 21 "):
+        open_dataset("voc", root, "val")[0]
+
+
+def test_an_unknown_layout_and_a_missing_directory_are_said(root: Path):
+    with pytest.raises(DataError, match=r"no dataset layout 'vcc'; there are: .*voc"):
+        open_dataset("vcc", root, "train")
+    with pytest.raises(DataError, match=r"no directory .*absent"):
+        open_dataset("voc", root / "absent", "train")
+
+
+def test_the_layout_is_recognised_by_its_folders(root: Path):
+    assert recognise(root) == "voc"
+    with pytest.raises(DataError, match=r"JPEGImages has none of the layouts: .*voc"):
+        recognise(root / "JPEGImages")
+    with pytest.raises(DataError, match=r"no directory .*absent"):
+        recognise(root / "absent")
+    (root / "images").mkdir()
+    (root / "categories.json").touch()
+    with pytest.raises(DataError, match="could be any of: coco_voc, voc; name its layout"):
+        recognise(root)
+
+
+def test_real_photos_have_masks_of_their_size_with_borders_left_out(shared_data: Path):
+    dataset = open_dataset("voc", shared_data / "voc", "val")
+    found = set()
+    for index in range(0, len(dataset), len(dataset) // 4):
+        sample = dataset[index]
+        assert sample.image.shape == (*sample.mask.shape, 3)
+        found |= set(np.unique(sample.mask).tolist())
+    assert {0, VOC.ignore_index} < found <= {*range(21), VOC.ignore_index}

@@ -1,0 +1,87 @@
+"""What several test files share: where photos and the shipped model lie, a small engine, and the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pixelwise.bundle import InputSpec
+from pixelwise.labels import ClassTable
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOS = ROOT / "examples" / "photos"
+DEFAULT_BUNDLE = ROOT / "src" / "pixelwise" / "bundles" / "default"
+
+COLOURS = ClassTable(
+    ("background", "red", "green", "blue"), ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)), ignore_index=255
+)
+SPEC = InputSpec(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.5), long_side=64, size_multiple=32)
+
+
+class ColourEngine:
+    """A 1x1 convolution: what is red enough is class 1, and so on; it keeps what it was shown."""
+
+    name = "colour"
+    precision = "fp32"
+    weights = np.array([[0, 0, 0], [1.0, -0.5, -0.5], [-0.5, 1.0, -0.5], [-0.5, -0.5, 1.0]], np.float32)
+    bias = np.array([0.4, 0, 0, 0], np.float32)
+
+    def __init__(self) -> None:
+        self.seen: list[np.ndarray] = []
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.seen.append(images.copy())
+        logits = np.einsum("kc,bchw->bkhw", self.weights, images) + self.bias[:, None, None]
+        return logits.astype(np.float32)
+
+
+def colourful_photo(height: int, width: int, *, seed: int = 0) -> np.ndarray:
+    """Smooth blobs of strong colours, uint8 (height, width, 3)."""
+    phases = np.random.default_rng(seed).uniform(0, 6, (3, 2))
+    y, x = np.mgrid[0:height, 0:width] / 9
+    waves = [127.5 + 127.5 * np.sin(x + a) * np.cos(y + b) for a, b in phases]
+    return np.stack(waves, axis=-1).astype(np.uint8)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, hidden ones too."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT / "src"),
+    "OMP_NUM_THREADS": "1",
+    "COLUMNS": "100",
+    "PYTHONWARNINGS": "default",
+}
+
+
+def pixelwise(*arguments: str | Path, cwd: Path, stdin: bytes = b"", status: int = 0) -> tuple[str, str]:
+    """Run the command line as a user would; its output and its errors. A traceback is never among them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pixelwise", *map(str, arguments)],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        env=ENVIRONMENT,
+        timeout=600,
+        check=False,
+    )
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert "Traceback" not in out + err, err
+    assert done.returncode == status, f"{done.returncode}\n{out}\n{err}"
+    return out, err
+
+
+def small_photo(path: Path, *, box: tuple[int, int, int, int] = (100, 50, 220, 140)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(PHOTOS / "chelsea.png") as image:
+        image.convert("RGB").crop(box).save(path, "PNG" if path.suffix == ".png" else "JPEG")

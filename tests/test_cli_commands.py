@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import ENVIRONMENT, pixelwise, small_photo
+from pixelwise import load
+from pixelwise.masks import read_index_mask
+
+COMMANDS = ("segment", "evaluate", "train", "models")
+
+
+def without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python code that has `main(*arguments)` for the command line, as if torch were not installed."""
+    head = """
+import sys
+sys.modules["torch"] = None
+from pixelwise.cli import main as run
+
+def main(*arguments):
+    sys.argv = ["pixelwise", *arguments]
+    try:
+        run()
+    except SystemExit as stop:
+        print("status", stop.code or 0)
+"""
+    return subprocess.run(
+        [sys.executable, "-c", head + code], cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT, timeout=600,
+        check=True,
+    )  # fmt: skip
+
+
+# Usage, help, and what goes without torch.
+
+
+def test_wrong_usage_is_explained_and_does_nothing(tmp_path: Path):
+    small_photo(tmp_path / "a.png")
+    cases = {
+        ("segment", "a.png", "--save", "mask,sound"): "--save takes some of mask,overlay,panel,json, not 'mask,sound'",
+        ("segment", "a.png", "--save", ","): "--save takes some of mask,overlay,panel,json",
+        ("segment", "a.png", "--size", "31"): "--size takes a number of pixels from 32 to 65535",
+        ("segment", "a.png", "--size", "9" * 5000): "--size takes a number of pixels from 32 to 65535",
+        ("segment", "a.png", "--size", "big"): "`native` or `auto`, not 'big'",
+        ("segment", "a.png", "--opacity", "nan"): "--opacity",
+        ("segment", "a.png", "--opacity", "2"): "--opacity",
+        ("segment", "a.png", "--engine", "magic"): "--engine",
+        ("segment", "a.png", "--engine", "onnxruntime", "--precision", "bf16"): "choose the engine openvino for bf16",
+        ("segment",): "PHOTOS",
+        ("evaluate", "default", "--data", "absent"): "There is no directory absent",
+        ("evaluate", "default", "--data", "."): ". has none of the layouts: coco_voc, voc; name its layout.",
+        ("sing",): "sing",
+        (): "Usage",
+    }
+    # All in one interpreter: that many starts of Python would take long.
+    calls = "".join(f"main(*{arguments!r})\nprint('=====')\n" for arguments in cases)
+    done = without_torch("sys.stderr = sys.stdout\n" + calls, cwd=tmp_path)
+    answers = done.stdout.split("=====\n")[:-1]
+    for (arguments, message), answer in zip(cases.items(), answers, strict=True):
+        assert message in " ".join(answer.split()), arguments
+        assert answer.endswith("status 2\n"), arguments
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
+def test_help_and_the_list_of_models_need_no_torch(tmp_path: Path):
+    code = "".join(f"main({name!r}, '--help')\nprint('=====')\n" for name in COMMANDS)
+    done = without_torch(code + "main('--help')\nmain('--version')\nmain('models')\n", cwd=tmp_path)
+    assert done.stderr == ""
+    *helps, rest = done.stdout.split("=====\n")
+    for name, text in zip(COMMANDS, helps, strict=True):
+        assert f"Usage: pixelwise {name}" in text
+        assert text.endswith("status 0\n")
+        if name != "models":
+            assert "Examples:" in text
+            assert f"\n  pixelwise {name} " in text or f"\n    pixelwise {name} " in text
+    assert all(name in rest for name in COMMANDS)
+    assert "pixelwise 0." in rest
+    assert "default" in rest
+    assert "unet on" in rest
+
+
+def test_training_without_torch_says_what_to_install(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text("name: x\n")
+    done = without_torch("main('train', 'recipe.yaml')\n", cwd=tmp_path)
+    assert done.stdout == "status 2\n"
+    assert "Training needs torch, which is not installed; `pip install pixelwise[train]` brings it." in done.stderr
+
+
+# Evaluating.
+
+
+def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path):
+    root = tmp_path / "VOC"
+    (root / "SegmentationClass").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("one\ntwo\n")
+    segmenter = load(engine="onnxruntime")
+    for name, box in (("one", (60, 0, 300, 200)), ("two", (0, 0, 150, 250))):
+        small_photo(root / "JPEGImages" / f"{name}.jpg", box=box)
+        segmenter(root / "JPEGImages" / f"{name}.jpg").save(root / "SegmentationClass", what=["mask"])
+        (root / "SegmentationClass" / f"{name}_mask.png").rename(root / "SegmentationClass" / f"{name}.png")
+    arguments = ("evaluate", "default", "--data", "VOC", "--engine", "onnxruntime", "--save", "figures.json")
+    out, err = pixelwise(*arguments, "--over", "cat, cat", cwd=tmp_path)
+    assert err == ""
+    assert "2 photos" in out
+    assert "cat" in out
+    assert "pixel accuracy                      1.000" in out
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert figures["images"] == 2
+    assert figures["mean_iou"] == figures["pixel_accuracy"] == 1
+    assert figures["subset"]["classes"] == ["cat"]
+
+    out, err = pixelwise(*arguments, cwd=tmp_path, status=2)
+    assert err == "pixelwise: figures.json exists already; choose another file.\n"
+    assert out == ""
+    _, err = pixelwise(*arguments[:4], "--over", "unicorn", cwd=tmp_path, status=2)
+    assert err.startswith("pixelwise: There is no class unicorn; there are: background, ")
+
+
+# Being interrupted.
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path):
+    small_photo(tmp_path / "a.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelwise", "segment", "a.png"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    process.wait(timeout=600)
+    assert err == ""
+    assert (tmp_path / "segmented" / "a_mask.png").is_file()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows interrupts in its own way")
+def test_an_interrupt_ends_it_without_a_traceback_or_half_a_file(tmp_path: Path):
+    for i in range(300):
+        small_photo(tmp_path / "in" / f"{i:03}.png")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pixelwise", "segment", "in", "--save", "mask"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        until = time.monotonic() + 300
+        while not list((tmp_path / "segmented").glob("*_mask.png")) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert b"Traceback" not in out + err
+    written = list((tmp_path / "segmented").glob("*_mask.png"))
+    assert 1 <= len(written) < 300
+    for path in written:
+        assert read_index_mask(path).shape == (90, 120)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import DEFAULT_BUNDLE, PHOTOS
+from pixelwise.bundle import read_bundle
+from pixelwise.engine import MANY_PHOTOS, Engine, choose_engine, load_engine
+from pixelwise.errors import EngineError
+
+GRAPH = DEFAULT_BUNDLE / "model.onnx"
+NAMES = ("onnxruntime", "openvino")
+
+
+def batch_of(photo: str, *, width: int = 384, height: int = 256) -> np.ndarray:
+    """A real photo as the default model expects it: float32 (1, 3, height, width)."""
+    spec = read_bundle(DEFAULT_BUNDLE).config.input_spec
+    with Image.open(PHOTOS / photo) as image:
+        pixels = np.asarray(image.convert("RGB").resize((width, height)), np.float32) / 255
+    normalised = (pixels - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], np.float32)
+
+
+@pytest.fixture(scope="module")
+def engines() -> dict[str, Engine]:
+    return {name: load_engine(GRAPH, name=name, precision="fp32", threads=1) for name in NAMES}
+
+
+def test_both_engines_agree_on_a_real_photo(engines: dict[str, Engine]):
+    batch = batch_of("chelsea.png")
+    first, second = (engines[name](batch) for name in NAMES)
+    assert first.shape == second.shape == (1, 21, 256, 384)
+    assert first.dtype == second.dtype == np.float32
+    assert np.abs(first - second).max() < 1e-4
+    assert (first.argmax(axis=1) == second.argmax(axis=1)).mean() >= 0.9999
+    assert len(np.unique(first.argmax(axis=1))) > 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_of_two_equals_two_of_one(engines: dict[str, Engine], name: str):
+    one, other = batch_of("chelsea.png"), batch_of("astronaut.png")
+    together = engines[name](np.concatenate([one, other]))
+    assert together.shape == (2, 21, 256, 384)
+    np.testing.assert_allclose(together[0], engines[name](one)[0], atol=1e-4)
+    np.testing.assert_allclose(together[1], engines[name](other)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (96, 32), (32, 160), (224, 352)])
+def test_any_multiple_of_32_will_do(engines: dict[str, Engine], height: int, width: int):
+    batch = batch_of("chelsea.png", width=width, height=height)
+    first, second = (engines[name](batch) for name in NAMES)
+    assert first.shape == (1, 21, height, width)
+    np.testing.assert_allclose(first, second, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_is_not_overwritten_by_the_next_one(engines: dict[str, Engine], name: str):
+    batch = batch_of("chelsea.png", width=64, height=64)
+    first = engines[name](batch)
+    kept = first.copy()
+    engines[name](-batch)
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_says_what_it_is(engines: dict[str, Engine], name: str):
+    assert (engines[name].name, engines[name].precision) == (name, "fp32")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_input_that_does_not_fit_is_refused(engines: dict[str, Engine], name: str):
+    with pytest.raises(EngineError, match="cannot run this model"):
+        engines[name](np.zeros((1, 4, 32, 32), np.float32))
+
+
+# What `auto` stands for.
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "photos", "chosen"),
+    [
+        ("auto", "auto", 1, ("onnxruntime", "auto")),
+        ("auto", "fp32", MANY_PHOTOS - 1, ("onnxruntime", "fp32")),
+        ("auto", "auto", MANY_PHOTOS, ("openvino", "auto")),
+        ("auto", "auto", None, ("openvino", "auto")),
+        ("auto", "bf16", 1, ("openvino", "bf16")),
+        ("onnxruntime", "auto", None, ("onnxruntime", "auto")),
+        ("onnxruntime", "bf16", 1, ("onnxruntime", "bf16")),
+        ("openvino", "fp32", 1, ("openvino", "fp32")),
+    ],
+)
+def test_auto_goes_by_the_number_of_photos_and_the_precision(name, precision, photos, chosen):
+    assert choose_engine(name, precision, photos=photos) == chosen
+
+
+def test_bf16_is_openvinos_where_the_processor_has_it_and_said_where_not():
+    from openvino import Core
+
+    if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        engine = load_engine(GRAPH, precision="bf16", threads=1)
+        assert (engine.name, engine.precision) == ("openvino", "bf16")
+        exact = load_engine(GRAPH, name="onnxruntime", threads=1)
+        batch = batch_of("chelsea.png")
+        assert (engine(batch).argmax(axis=1) == exact(batch).argmax(axis=1)).mean() > 0.97
+    else:
+        with pytest.raises(EngineError, match=r"no bf16 instructions; use --precision fp32"):
+            load_engine(GRAPH, precision="bf16")
+
+
+# Refusals.
+
+
+def test_onnx_runtime_refuses_bf16_and_names_the_way_out():
+    with pytest.raises(EngineError, match="fp32 only; choose the engine openvino for bf16"):
+        load_engine(GRAPH, name="onnxruntime", precision="bf16")
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "torch", ""])
+def test_an_unknown_engine_is_answered_with_those_there_are(name):
+    with pytest.raises(EngineError, match="there are: auto, onnxruntime, openvino"):
+        load_engine(GRAPH, name=name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", ["absent", "empty", "text", "truncated", "without weights"])
+def test_a_damaged_model_is_refused(tmp_path: Path, name: str, damage: str):
+    graph = tmp_path / "model.onnx"
+    whole = GRAPH.read_bytes()
+    contents = {"empty": b"", "text": b"This is no model.", "truncated": whole[: len(whole) // 2]}
+    if damage != "absent":
+        graph.write_bytes(contents.get(damage, whole))
+    if damage != "without weights":
+        shutil.copy(DEFAULT_BUNDLE / "model.safetensors", tmp_path)
+    with pytest.raises(EngineError, match=r"(ONNX Runtime|OpenVINO) refuses .*model\.onnx: .") as caught:
+        load_engine(graph, name=name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(EngineError, match=rf"{name} is not installed; `pip install {name}` brings it"):
+        load_engine(GRAPH, name=name)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import COLOURS, DEFAULT_BUNDLE
+from pixelwise.bundle import read_bundle
+from pixelwise.errors import ImageError, OutputError, PixelwiseError
+from pixelwise.evaluate import Evaluation
+from pixelwise.labels import ClassShare
+from pixelwise.metrics import ConfusionMatrix
+from pixelwise.report import check_request, print_evaluation, print_models, print_outcomes
+from pixelwise.segment import Job, Outcome
+
+CLASSES = (ClassShare(1, "red", (255, 0, 0), 0.75, 0.5), ClassShare(0, "background", (0, 0, 0), 0.0001, 1.0))
+
+
+def done(source: str = "a.png", *, files: tuple[Path, ...] = (Path("out/a_mask.png"),)) -> Outcome:
+    return Outcome(Job(source, Path("a")), CLASSES, ("first of 3 frames",), files)
+
+
+def failed(message: str = "b.png is empty.") -> Outcome:
+    return Outcome(Job("b.png", Path("b")), error=ImageError(message))
+
+
+def evaluation() -> Evaluation:
+    """Two photos; red is right on 3 of 4 pixels, green once taken for red, blue nowhere."""
+    matrix = ConfusionMatrix(4)
+    pairs = [([[0, 0, 1, 1]], [[0, 0, 1, 1]]), ([[0, 255, 1, 2]], [[0, 0, 1, 1]])]
+    per_image = [matrix.update(np.array(truth, np.uint8), np.array(answer, np.uint8)) for truth, answer in pairs]
+    return Evaluation(matrix, np.stack(per_image), ("a", "b"), COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([done()], 0),
+        ([done(), done()], 0),
+        ([done(), failed()], 1),
+        ([failed()], 2),
+        ([failed(), failed()], 2),
+        ([], 2),
+    ],
+)
+def test_exit_status(outcomes: list[Outcome], status: int):
+    assert print_outcomes(outcomes, quiet=True) == status
+
+
+def test_classes_go_to_standard_output_and_failures_to_standard_error(capsys: pytest.CaptureFixture[str]):
+    print_outcomes([done(), failed()], quiet=False)
+    out, err = capsys.readouterr()
+    assert "red" in out
+    assert "75.0 %" in out
+    assert "50.0 %" in out
+    assert "<0.1 %" in out
+    assert "note: first of 3 frames\n-> out/a_mask.png\n" in out
+    assert "b.png" not in out
+    assert err == "pixelwise: b.png is empty.\n1 of 2 inputs failed; the other 1 are done.\n"
+
+
+def test_quiet_leaves_the_errors(capsys: pytest.CaptureFixture[str]):
+    print_outcomes([done(), failed()], quiet=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "b.png is empty" in err
+
+
+def test_many_photos_get_one_line_each(capsys: pytest.CaptureFixture[str]):
+    print_outcomes([done(f"photo-{i}.png") for i in range(13)], quiet=False)
+    out, _ = capsys.readouterr()
+    assert "13 photos" in out
+    assert all(f"photo-{i}.png" in out for i in range(13))
+    assert out.count("red 75.0 %") == 13
+
+
+@pytest.mark.parametrize("name", ["[bold]a[/bold].png", "x[/y]/a.png", ":cat:.png", "[link=x]", "x" * 200 + ".png"])
+@pytest.mark.parametrize("count", [1, 13])
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], name: str, count: int):
+    print_outcomes([done(name, files=(Path(name),))] * count + [failed(f"{name} is empty.")], quiet=False)
+    out, err = capsys.readouterr()
+    assert f"pixelwise: {name} is empty.\n" in err
+    if count == 1:
+        assert out.startswith(f"{name}\n")
+        assert f"-> {name}\n" in out
+    else:
+        assert "…" not in out
+        assert out.count(name[0]) >= name.count(name[0]) * count
+
+
+# Evaluations.
+
+
+def test_an_evaluation_prints_each_class_and_the_means(capsys: pytest.CaptureFixture[str]):
+    print_evaluation(evaluation(), over=["red", "green"], save=None)
+    out, _ = capsys.readouterr()
+    rows = {line.split()[1]: line for line in out.splitlines() if line.startswith("│")}
+    assert "1.000" in rows["background"]
+    assert "0.750" in rows["red"]
+    assert rows["green"].count("0.000") == 3
+    assert rows["blue"].count("undefined") == 3
+    assert "mean IoU over the defined classes   0.583" in out
+    assert "mean IoU over red, green   0.375" in out
+    assert "pixel accuracy                      0.857" in out
+    assert "Left out of mean IoU and mean Dice, as neither in the ground truth nor predicted: blue." in out
+
+
+def test_a_saved_evaluation_is_strict_json(tmp_path: Path):
+    path = tmp_path / "figures.json"
+    print_evaluation(evaluation(), over=["blue"], save=path)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    saved = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    assert saved["classes"] == list(COLOURS.names)
+    assert saved["mean_iou"] == pytest.approx(7 / 12)
+    assert saved["iou"] == [1.0, 0.75, 0.0, None]
+    assert saved["interval"][0] <= saved["mean_iou"] <= saved["interval"][1]
+    assert saved["subset"] == {"classes": ["blue"], "mean_iou": None, "interval": [None, None]}
+
+
+@pytest.mark.parametrize("ask", [check_request, print_evaluation])
+def test_a_request_that_cannot_be_met_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], ask):
+    subject = COLOURS if ask is check_request else evaluation()
+    there = tmp_path / "there.json"
+    there.write_text("precious")
+    with pytest.raises(PixelwiseError, match="no class cat, dog; there are: background, red, green, blue"):
+        ask(subject, over=["cat", "red", "dog"], save=None)
+    with pytest.raises(OutputError, match=r"there\.json exists already"):
+        ask(subject, over=[], save=there)
+    with pytest.raises(OutputError, match=r"There is no directory .*absent to write x\.json to"):
+        ask(subject, over=[], save=tmp_path / "absent" / "x.json")
+    assert there.read_text() == "precious"
+    assert capsys.readouterr().out == ""
+
+
+# Models.
+
+
+def test_models_are_listed_with_what_was_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    bundle = read_bundle(DEFAULT_BUNDLE)
+    figures = {"voc/val": {"mean IoU": 0.6254}, "mine": {"mean IoU": None}, "odd": 3}
+    print_models([replace(bundle, config=replace(bundle.config, metrics=figures))])
+    out, _ = capsys.readouterr()
+    assert "default" in out
+    assert f"unet on {bundle.config.arguments['encoder']}" in out
+    assert "voc/val: mean IoU 0.625" in out
+    assert "mine: mean IoU not measured" in out
+    assert "odd: mean IoU not measured" in out
