@@ -51,7 +51,7 @@ def test_wrong_usage_is_explained_and_does_nothing(tmp_path: Path):
         ("segment", "a.png", "--opacity", "2"): "--opacity",
         ("segment", "a.png", "--engine", "magic"): "--engine",
         ("segment", "a.png", "--engine", "onnxruntime", "--precision", "bf16"): "choose the engine openvino for bf16",
-        ("segment",): "PHOTOS",
+        ("segment",): "Missing argument",
         ("evaluate", "default", "--data", "absent"): "There is no directory absent",
         ("evaluate", "default", "--data", "."): ". has none of the layouts: coco_voc, voc; name its layout.",
         ("sing",): "sing",

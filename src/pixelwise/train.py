@@ -33,7 +33,7 @@ from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.evaluate import evaluate
 from pixelwise.files import write_atomically
 from pixelwise.losses import cross_entropy_loss, soft_dice_loss
-from pixelwise.models import build
+from pixelwise.models import arguments, build
 from pixelwise.models.encoders import load_imagenet_weights
 from pixelwise.recipe import Optimizer, Recipe
 from pixelwise.segmenter import Segmenter
@@ -117,7 +117,7 @@ class _State:
         torch.manual_seed(mix(recipe.seed, 0))
         module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
         if recipe.model.encoder_weights:
-            encoder = recipe.model.arguments.get("encoder", "")
+            encoder = arguments(recipe.model.name, recipe.model.arguments)["encoder"]
             load_imagenet_weights(module.get_submodule("encoder"), encoder, recipe.model.encoder_weights)
         for name in recipe.model.freeze:
             _submodule(module, name).requires_grad_(False)
@@ -302,7 +302,7 @@ def _claim(run: Path, recipe: Recipe, *, resume: bool) -> None:
     if path.exists():
         if not resume:
             raise RecipeError(f"{run} holds a run already; give --resume to go on with it, or another directory.")
-        if path.read_text() != text:
+        if path.read_text(encoding="utf-8") != text:
             raise RecipeError(f"{run} was started with another recipe than the one given; see {path}.")
         return
     run.mkdir(parents=True, exist_ok=True)

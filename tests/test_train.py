@@ -1,0 +1,135 @@
+"""The real loop, started as a user starts it, on a tiny dataset of real photos."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelwise.bundle import read_bundle
+from pixelwise.labels import VOC
+from pixelwise.masks import write_mask
+
+torch = pytest.importorskip("torch")
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
+STEPS = 6
+RECIPE = f"""
+name: tiny
+model: {{encoder_weights: null, freeze: [encoder.conv_stem]}}
+input: {{long_side: 96}}
+data:
+  train: [{{layout: voc, root: voc, split: train}}]
+  val: [{{layout: voc, root: voc, split: val}}]
+  colours: display
+augment: {{crop_size: 64}}
+loss: {{dice: 0.5, pixel_stride: 2}}
+optimizer: {{warmup_steps: 2, ema_decay: 0.5}}
+batch_size: 4
+steps: {STEPS}
+validate_every: 3
+checkpoint_every: 1
+"""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOC layout of eight cut-outs of real photos, each with a labelled rectangle."""
+    root = tmp_path_factory.mktemp("train")
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / "voc" / folder).mkdir(parents=True)
+    ids = []
+    for name, label in (("chelsea", "cat"), ("coffee", "bottle")):
+        photo = Image.open(EXAMPLES / f"{name}.png").convert("RGB")
+        for index in range(4):
+            left = 40 * index
+            photo.crop((left, 20, left + 120, 110)).save(root / "voc" / "JPEGImages" / f"{name}{index}.jpg")
+            mask = np.zeros((90, 120), np.uint8)
+            mask[20:70, 30:90] = VOC.names.index(label)
+            mask[:3] = 255
+            write_mask(root / "voc" / "SegmentationClass" / f"{name}{index}.png", mask, VOC)
+            ids.append(f"{name}{index}")
+    (root / "voc" / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(ids[:-2]))
+    (root / "voc" / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(ids[-2:]))
+    (root / "recipe.yaml").write_text(RECIPE)
+    return root
+
+
+def command(workplace: Path, run: str, *more: str) -> list[str]:
+    start = [sys.executable, "-m", "pixelwise", "train", str(workplace / "recipe.yaml")]
+    return [*start, "--data-root", str(workplace), "--run", str(workplace / run), *more]
+
+
+def newest(run: Path) -> tuple[int, dict[str, object]]:
+    path = max((run / "checkpoints").glob("step-*.pt"))
+    return int(path.stem.split("-")[1]), torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def whole_run(workplace: Path) -> Path:
+    done = subprocess.run(command(workplace, "whole"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "The best model is in" in done.stdout
+    return workplace / "whole"
+
+
+@pytest.mark.slow
+def test_a_run_leaves_log_curves_and_a_model_that_segments(whole_run: Path) -> None:
+    log = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if "val_miou" in entry] == [3, 6]
+    assert all(np.isfinite(entry["loss"]) for entry in log)
+    with Image.open(whole_run / "curves.png") as curves:
+        assert curves.width > 100
+    bundle = read_bundle(whole_run / "model")
+    assert bundle.config.name == "tiny"
+    assert bundle.config.classes.names == VOC.names
+    assert bundle.config.metrics["voc/val"]["photos"] == 2
+    words = [sys.executable, "-m", "pixelwise", "segment", str(EXAMPLES / "chelsea.png"), "--save", "json"]
+    out = whole_run / "segmented"
+    subprocess.run([*words, "--model", str(bundle.path), "--out", str(out)], check=True, capture_output=True)
+    answer = json.loads((out / "chelsea.json").read_text())
+    assert (answer["width"], answer["height"]) == (451, 300)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_bit_for_bit(workplace: Path, whole_run: Path) -> None:
+    run = workplace / "killed"
+    process = subprocess.Popen(command(workplace, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not list((run / "checkpoints").glob("step-00000002-*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "model").exists()
+    step, _ = newest(run)
+    assert step < STEPS
+    refused = subprocess.run(command(workplace, "killed"), capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    subprocess.run(command(workplace, "killed", "--resume"), check=True, capture_output=True)
+    (last, resumed), (whole_last, whole) = newest(run), newest(whole_run)
+    assert last == whole_last == STEPS
+    for part in ("model", "ema"):
+        assert resumed[part].keys() == whole[part].keys()
+        assert all(torch.equal(resumed[part][key], whole[part][key]) for key in whole[part])
+    states = resumed["optimizer"]["state"], whole["optimizer"]["state"]
+    assert all(torch.equal(states[0][i]["exp_avg_sq"], states[1][i]["exp_avg_sq"]) for i in states[1])
+
+
+@pytest.mark.slow
+def test_another_recipe_does_not_go_on_with_a_run(workplace: Path, whole_run: Path) -> None:
+    done = subprocess.run(
+        command(workplace, "whole", "--resume", "--set", "seed=1"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "another recipe" in done.stderr
+    assert "Traceback" not in done.stderr
