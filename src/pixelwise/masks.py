@@ -7,7 +7,6 @@ class colours in any viewer.
 from __future__ import annotations
 
 import io
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source, copy_upright, decoded
-from pixelwise.errors import ImageError, MaskError, OutputError
+from pixelwise.errors import ImageError, MaskError
+from pixelwise.files import write_atomically
 from pixelwise.labels import ClassTable
 
 _STEP = {"L;2": 85, "L;4": 17}  # what Pillow multiplies 2- and 4-bit grey by, so that white becomes 255
@@ -49,16 +49,7 @@ def write_mask(path: str | Path, mask: NDArray[np.uint8], classes: ClassTable) -
         MaskError: the mask is not uint8 (H, W), or is empty.
         OutputError: the file cannot be written; whatever was there before is unharmed.
     """
-    target = Path(path)
-    data = encode_mask(mask, classes)
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}).") from error
+    write_atomically(Path(path), encode_mask(mask, classes))
 
 
 def read_index_mask(source: Source, *, limits: Limits = DEFAULT_LIMITS, name: str | None = None) -> NDArray[np.uint8]:
@@ -67,7 +58,7 @@ def read_index_mask(source: Source, *, limits: Limits = DEFAULT_LIMITS, name: st
     Grey of 1, 2 and 4 bits is read as stored, too: the ids of a 1-bit mask are 0 and 1, not 0 and 255.
 
     Args:
-        source: see `pixelwise.images.Source`.
+        source: see `pixelwise.decoding.Source`.
         limits: the largest mask accepted.
         name: what to call it in messages; by default the path, or the name of the open file.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,8 @@ class _State:
             run_depthwise_in_float32(module)
         module = channels_last(module)
         optimizer = torch.optim.AdamW(_parameter_groups(module, recipe.optimizer), betas=(0.9, 0.999))
-        ema_fn = get_ema_multi_avg_fn(recipe.optimizer.ema_decay) if recipe.optimizer.ema_decay else _latest
+        decay = recipe.optimizer.ema_decay
+        ema_fn = get_ema_multi_avg_fn(decay) if decay else _latest  # type: ignore[no-untyped-call]
         ema = AveragedModel(module, multi_avg_fn=ema_fn, use_buffers=True)
         model, optimizer = fabric.setup(module, optimizer)
         ema.to(fabric.device)
@@ -291,7 +292,8 @@ def _classes_present(datasets: list[Dataset]) -> list[np.ndarray[Any, np.dtype[n
     return present
 
 
-def _latest(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+def _latest(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+    """An average that forgets at once: the weights as they are."""
     for old, new in zip(averaged, current, strict=True):
         old.copy_(new)
 
