@@ -84,14 +84,14 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OutputError, match=r"mask\.png cannot be written \(No space left on device\)"):
+    with pytest.raises(OutputError, match=r"mask\.png cannot be written: No space left on device"):
         write_mask(path, EVERY_ID, THREE)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"absent.mask\.png cannot be written \(No such file"):
+    with pytest.raises(OutputError, match=r"absent.mask\.png cannot be written: No such file"):
         write_mask(tmp_path / "absent" / "mask.png", EVERY_ID, THREE)
 
 
