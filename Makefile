@@ -12,7 +12,7 @@ UPGRADE ?=
 RUNTIME := .venv-runtime
 DEV := .venv
 PHOTOS := $(wildcard examples/photos/*.png examples/photos/*.jpg)
-BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+DATA ?= datasets
 
 PIP := -m pip -qq --disable-pip-version-check
 # Wheels only: building a source package would run code that no hash covers.
@@ -45,8 +45,13 @@ format: $(DEV)/project.stamp ## Format the code and mend what the linter can men
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
-bench: $(RUNTIME)/project.stamp ## Run every benchmark, without torch
-	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(RUNTIME)/bin/python $$script; done
+bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DATA=DIR with voc/ and coco/ for those that need data
+	$(DEV)/bin/python benchmarks/cold_start.py --runtime-python $(RUNTIME)/bin/python
+	$(RUNTIME)/bin/python benchmarks/engines.py
+	$(RUNTIME)/bin/python benchmarks/large_image.py --native
+	$(RUNTIME)/bin/python benchmarks/voc_accuracy.py --voc $(DATA)/voc --coco $(DATA)/coco --flip
+	$(DEV)/bin/python benchmarks/export_parity.py --data $(DATA)/voc
+	$(RUNTIME)/bin/python benchmarks/install_size.py
 
 # The dev set is resolved first and binds the others, so that a version is the same wherever it is pinned.
 requirements: $(DEV)/requirements.stamp ## Pin the requirements again after a change of pyproject.toml (UPGRADE=--upgrade for newer ones)

@@ -40,7 +40,7 @@ LAYERS = (
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export"),
     Layer("part", training="data.loader"),
     Layer("verb", runtime="segmenter"),
-    Layer("verb", runtime="api segment evaluate"),
+    Layer("verb", runtime="api batch evaluate"),
     Layer("verb", training="trained"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ report"),
@@ -250,3 +250,9 @@ def test_a_photo_is_segmented_in_the_runtime_environment(runtime_python: Path, t
     written = sorted(path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert len(written) == 4, written
     assert written.count(".json") == 1, written
+
+
+def test_no_public_name_is_also_a_module() -> None:
+    import pixelwise
+
+    assert set(pixelwise.__all__) & set(MODULES) == set()

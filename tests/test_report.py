@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from helpers import COLOURS, DEFAULT_BUNDLE
+from pixelwise.batch import Job, Outcome
 from pixelwise.bundle import read_bundle
 from pixelwise.errors import ImageError, OutputError, PixelwiseError
 from pixelwise.evaluate import Evaluation
 from pixelwise.labels import ClassShare
 from pixelwise.metrics import ConfusionMatrix
 from pixelwise.report import check_request, print_evaluation, print_models, print_outcomes
-from pixelwise.segment import Job, Outcome
 
 CLASSES = (ClassShare(1, "red", (255, 0, 0), 0.75, 0.5), ClassShare(0, "background", (0, 0, 0), 0.0001, 1.0))
 

@@ -105,8 +105,8 @@ def segment(
       cat photo.jpg | pixelwise segment -
     """
     from pixelwise.api import load
+    from pixelwise.batch import plan, run
     from pixelwise.report import print_outcomes
-    from pixelwise.segment import plan, run
     from pixelwise.segmentation import SAVEABLE
 
     what = [kind.strip() for kind in save.split(",") if kind.strip()]

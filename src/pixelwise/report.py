@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval, bootstrap_mean_iou
 from pixelwise.bundle import Bundle
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.metrics import mean_iou
-from pixelwise.segment import Outcome
 
 if TYPE_CHECKING:
     from pixelwise.evaluate import Evaluation

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from helpers import COLOURS, SPEC, ColourEngine, colourful_photo, digests
+from pixelwise.batch import Job, Outcome, plan, run
 from pixelwise.errors import EngineError, ImageError, OutputError
 from pixelwise.masks import read_index_mask
-from pixelwise.segment import Job, Outcome, plan, run
 from pixelwise.segmenter import Segmenter
 
 OUT = Path("segmented")
