@@ -27,7 +27,7 @@ class Tiling:
     """
 
     size: int = 1024
-    overlap: int = 256
+    overlap: int = 512
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap <= self.size // 2:
