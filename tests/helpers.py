@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pixelwise.bundle import InputSpec
 from pixelwise.labels import ClassTable
 
+Pixels = NDArray[np.uint8]
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"
 DEFAULT_BUNDLE = ROOT / "src" / "pixelwise" / "bundles" / "default"
@@ -21,6 +23,8 @@ DEFAULT_BUNDLE = ROOT / "src" / "pixelwise" / "bundles" / "default"
 COLOURS = ClassTable(
     ("background", "red", "green", "blue"), ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)), ignore_index=255
 )
+RED, GREEN, NAVY = (255, 0, 10), (0, 200, 0), (0, 0, 40)
+SCENE_CLASSES = ClassTable(("background", "cat", "dog", "sea"), ((0, 0, 0), RED, GREEN, NAVY))
 SPEC = InputSpec(mean=(0.5, 0.4, 0.3), std=(0.25, 0.2, 0.5), long_side=64, size_multiple=32)
 
 
@@ -85,3 +89,13 @@ def small_photo(path: Path, *, box: tuple[int, int, int, int] = (100, 50, 220, 1
     path.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(PHOTOS / "chelsea.png") as image:
         image.convert("RGB").crop(box).save(path, "PNG" if path.suffix == ".png" else "JPEG")
+
+
+def random_scene(height: int, width: int, *, block: int = 17, seed: int = 0) -> tuple[Pixels, Pixels]:
+    """Noise, and a mask of blocks of the ids 0 to 3, ignored and unknown, with some stray pixels."""
+    rng = np.random.default_rng(seed)
+    photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    coarse = rng.choice(np.array([0, 1, 2, 3, 255, 77], np.uint8), (height // block + 1, width // block + 1))
+    mask = coarse.repeat(block, axis=0).repeat(block, axis=1)[:height, :width].copy()
+    mask[rng.random(mask.shape) < 0.002] = 2
+    return photo, mask

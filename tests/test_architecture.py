@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import pixelwise
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "pixelwise"
 PHOTO = ROOT / "examples" / "photos" / "chelsea.png"
@@ -253,6 +255,4 @@ def test_a_photo_is_segmented_in_the_runtime_environment(runtime_python: Path, t
 
 
 def test_no_public_name_is_also_a_module() -> None:
-    import pixelwise
-
     assert set(pixelwise.__all__) & set(MODULES) == set()

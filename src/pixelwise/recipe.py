@@ -27,6 +27,8 @@ class Model(_Part):
         name: a registered architecture.
         arguments: what departs from its defaults.
         encoder_weights: "imagenet" for timm's own, a file of them, or nothing for random weights.
+        weights: a file with the whole network's weights to start from, such as a run's `best.safetensors` or a bundle's
+            `model.safetensors`; then `encoder_weights` is not looked at.
         freeze: submodules that stay as they are, batch statistics included; early layers of a pretrained encoder hardly
             change, and not training them saves a third of the time.
     """
@@ -34,6 +36,7 @@ class Model(_Part):
     name: str = "unet"
     arguments: dict[str, Any] = {}
     encoder_weights: str | None = "imagenet"
+    weights: Path | None = None
     freeze: list[str] = []
 
 
@@ -65,14 +68,14 @@ class Data(_Part):
     Attributes:
         train: taken together.
         val: likewise.
-        repeat_threshold: classes in a smaller share of the photos are shown more often; see
-            `pixelwise.data.loader.repeat_factors`.
+        class_balance: share of the photos that are drawn by a class first, all classes alike; see
+            `pixelwise.data.loader.sampling_factors`.
         colours: the model's class colours: the dataset's own, or ones that can be told apart on a photo.
     """
 
     train: Annotated[list[Source], Field(min_length=1)]
     val: Annotated[list[Source], Field(min_length=1)]
-    repeat_threshold: Fraction = 0.0
+    class_balance: Fraction = 0.0
     colours: Literal["dataset", "display"] = "dataset"
 
 
@@ -83,6 +86,7 @@ class Augment(_Part):
     scale: tuple[float, float] = (0.5, 2.0)
     colour: Fraction = 0.4
     grey: Fraction = 0.05
+    focus: Fraction = 0.0
 
 
 class Loss(_Part):

@@ -26,7 +26,7 @@ from pixelwise.acceleration import channels_last, keep_freed_memory, run_depthwi
 from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
 from pixelwise.curves import draw_curves
 from pixelwise.data import Dataset, open_dataset
-from pixelwise.data.loader import StepSampler, mix, repeat_factors, train_loader
+from pixelwise.data.loader import StepSampler, mix, sampling_factors, train_loader
 from pixelwise.data.transforms import TrainTransform
 from pixelwise.engine import Precision, TorchEngine
 from pixelwise.errors import PixelwiseError, RecipeError
@@ -35,6 +35,7 @@ from pixelwise.files import write_atomically
 from pixelwise.losses import cross_entropy_loss, soft_dice_loss
 from pixelwise.models import arguments, build
 from pixelwise.models.encoders import load_imagenet_weights
+from pixelwise.models.weights import load_weights
 from pixelwise.recipe import Optimizer, Recipe
 from pixelwise.segmenter import Segmenter
 from pixelwise.trained import BEST_WEIGHTS, bundle_of_run, input_spec_of
@@ -116,7 +117,9 @@ class _State:
             raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
         torch.manual_seed(mix(recipe.seed, 0))
         module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
-        if recipe.model.encoder_weights:
+        if recipe.model.weights:
+            load_weights(module, recipe.model.weights)
+        elif recipe.model.encoder_weights:
             encoder = arguments(recipe.model.name, recipe.model.arguments)["encoder"]
             load_imagenet_weights(module.get_submodule("encoder"), encoder, recipe.model.encoder_weights)
         for name in recipe.model.freeze:
@@ -130,7 +133,7 @@ class _State:
         ema = AveragedModel(module, multi_avg_fn=ema_fn, use_buffers=True)
         model, optimizer = fabric.setup(module, optimizer)
         ema.to(fabric.device)
-        factors = repeat_factors(_classes_present(train_sets), threshold=recipe.data.repeat_threshold)
+        factors = sampling_factors(_pixels_of_classes(train_sets), class_balance=recipe.data.class_balance)
         return cls(recipe, fabric, train_sets, val_sets, factors, model, ema, optimizer)
 
     def restore(self, directory: Path) -> None:
@@ -170,6 +173,7 @@ class _State:
             scale=augment.scale,
             colour=augment.colour,
             grey=augment.grey,
+            focus=augment.focus,
             ignore_index=self.train_sets[0].classes.ignore_index,
         )
         return train_loader(self.train_sets, transform, sampler, workers=recipe.workers)
@@ -282,14 +286,14 @@ def _parameter_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str,
     ]
 
 
-def _classes_present(datasets: list[Dataset]) -> list[np.ndarray[Any, np.dtype[np.bool_]]]:
+def _pixels_of_classes(datasets: list[Dataset]) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
     """Reads every mask once; also the check that all of them can be read before training starts."""
-    present = []
+    pixels = []
     for dataset in datasets:
         for index in range(len(dataset)):
             counts = np.bincount(dataset[index].mask.ravel(), minlength=256)
-            present.append(counts[: len(dataset.classes)] > 0)
-    return present
+            pixels.append(counts[: len(dataset.classes)])
+    return pixels
 
 
 def _latest(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:

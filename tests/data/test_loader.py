@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelwise.data.loader import StepSampler, epoch_order, epoch_size, mix, repeat_factors, train_loader
+from pixelwise.data.loader import StepSampler, epoch_order, epoch_size, mix, sampling_factors, train_loader
 from pixelwise.data.sample import Sample
 from pixelwise.data.transforms import TrainTransform
 from pixelwise.labels import VOC
@@ -56,24 +56,30 @@ def same(first: list[tuple[Tensor, Tensor]], second: list[tuple[Tensor, Tensor]]
     return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True))
 
 
-# Repeat factors.
+# Sampling factors.
+
+# Background and three classes: the first in photos 0 and 1, the second in photo 2, the third nowhere.
+PIXELS = [np.array(row) for row in ([36, 64, 0, 0], [84, 16, 0, 0], [75, 0, 25, 0], [100, 0, 0, 0])]
 
 
-def test_repeat_factors_by_hand():
-    # Class 0 is in all four photos, 1 in one, 2 in two, 3 in none.
-    present = [np.array(row, dtype=bool) for row in ([1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 1, 0])]
-    assert repeat_factors(present, threshold=0.36) == pytest.approx([1, math.sqrt(0.36 / 0.25), 1, 1])
-    assert repeat_factors(present, threshold=1.0) == pytest.approx([1, 2, math.sqrt(2), math.sqrt(2)])
+def test_sampling_factors_by_hand():
+    # Half of the balanced draws take the first class, its photos by sqrt(0.64) : sqrt(0.16) = 2 : 1; half photo 2.
+    balanced = np.array([4 / 3, 2 / 3, 2, 0])
+    assert sampling_factors(PIXELS, class_balance=1.0) == pytest.approx(balanced)
+    assert sampling_factors(PIXELS, class_balance=0.6) == pytest.approx(0.4 + 0.6 * balanced)
+    assert sampling_factors(PIXELS, class_balance=0.0).tolist() == [1, 1, 1, 1]
 
 
-def test_a_threshold_of_zero_repeats_nothing():
-    present = [np.array([True, False]), np.array([True, True]), np.array([False, False])]
-    assert repeat_factors(present, threshold=0).tolist() == [1, 1, 1]
+def test_an_epoch_is_as_long_as_without_balance():
+    generator = np.random.default_rng(0)
+    pixels = list(generator.integers(0, 50, (40, 21)) * (generator.random((40, 21)) < 0.2))
+    for balance in (0.0, 0.3, 1.0):
+        assert sampling_factors(pixels, class_balance=balance).mean() == pytest.approx(1)
 
 
-def test_a_photo_gets_the_largest_factor_of_its_classes_and_one_without_any_gets_one():
-    present = [np.array([1, 1, 1], bool), np.array([1, 0, 1], bool), np.array([1, 0, 0], bool), np.zeros(3, bool)]
-    assert repeat_factors(present, threshold=1.0) == pytest.approx([2, math.sqrt(2), math.sqrt(4 / 3), 1])
+@pytest.mark.parametrize("row", [[100, 0, 0], [0, 0, 0]])
+def test_without_any_foreground_all_photos_are_alike(row: list[int]):
+    assert sampling_factors([np.array(row)] * 3, class_balance=0.7).tolist() == [1, 1, 1]
 
 
 # Epochs.

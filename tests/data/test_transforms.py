@@ -80,12 +80,59 @@ def test_what_lies_outside_of_the_photo_is_ignored_and_grey(sample: Sample):
     assert set(image[:, ~outside].unique().tolist()) == {0}
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 200), (90, 13)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 200), (90, 13), (1, 3000)])
 def test_shapes_and_types_for_photos_of_any_size(size: tuple[int, int]):
     anything = Sample(image=np.zeros((*size, 3), np.uint8), mask=np.zeros(size, np.uint8), id="any")
     image, mask = drawn(0, anything, transform(crop_size=32, colour=0.4, grey=0.5))
     assert (type(image), image.shape, image.dtype) == (Tensor, (3, 32, 32), torch.uint8)
     assert (type(mask), mask.shape, mask.dtype) == (Tensor, (32, 32), torch.int64)
+
+
+@pytest.mark.parametrize("factor", [0.4, 0.73, 1.0, 1.6])
+def test_the_mask_lies_where_the_photo_lies(factor: float):
+    left = np.zeros((100, 100), np.uint8)
+    left[:, :37] = 1
+    split = Sample(image=(left * 200)[:, :, None].repeat(3, axis=2), mask=left, id="split")
+    image, mask = drawn(0, split, transform(crop_size=200, fit_size=100, scale=(factor, factor)))
+    inner = mask != 255
+    width = int(inner.any(0).sum())
+    edge_of_mask = (mask[inner] == 1).float().mean() * width
+    edge_of_photo = (image[0][inner] / 200).mean() * width
+    assert edge_of_mask == pytest.approx(float(edge_of_photo), abs=0.51)
+
+
+def test_a_mask_that_is_scaled_down_is_not_shifted():
+    # Symmetric in, symmetric out; plain nearest neighbour would take the first of every three pixels, not the middle.
+    mask = np.zeros((18, 18), np.uint8)
+    mask[4:14, 5:13] = 3
+    symmetric = Sample(image=np.zeros((18, 18, 3), np.uint8), mask=mask, id="symmetric")
+    _, scaled = drawn(0, symmetric, transform(crop_size=6, fit_size=18, scale=(1 / 3, 1 / 3)))
+    assert scaled.unique().tolist() == [0, 3]
+    assert torch.equal(scaled, scaled.flip(-1))
+    assert torch.equal(scaled, scaled.flip(-2))
+
+
+def test_a_focused_crop_shows_each_class_of_the_photo_often():
+    mask = np.zeros((200, 200), np.uint8)
+    mask[3:9, 190:196] = 7
+    mask[100:140, 20:60] = 255
+    rare = Sample(image=np.zeros((200, 200, 3), np.uint8), mask=mask, id="rare")
+    shown = {
+        focus: sum(
+            bool((drawn(seed, rare, transform(fit_size=200, scale=(1, 1), focus=focus))[1] == 7).any())
+            for seed in range(200)
+        )
+        for focus in (0.0, 0.5, 1.0)
+    }
+    assert shown[0.0] < 30
+    assert 30 < shown[0.5] < 90
+    assert 80 < shown[1.0] < 140  # the other half is laid to show the background
+
+
+def test_a_focused_crop_of_a_photo_without_labels_is_laid_anywhere():
+    ignored = Sample(image=np.zeros((80, 60, 3), np.uint8), mask=np.full((80, 60), 255, np.uint8), id="ignored")
+    _, mask = drawn(0, ignored, transform(focus=1.0))
+    assert set(mask.unique().tolist()) == {255}
 
 
 def test_the_scale_is_on_top_of_fitting_the_photo_into_a_square(sample: Sample):

@@ -18,25 +18,31 @@ from pixelwise.data.sample import Dataset
 from pixelwise.data.transforms import TrainTransform
 
 
-def repeat_factors(present: Sequence[NDArray[np.bool_]], *, threshold: float) -> NDArray[np.float64]:
+def sampling_factors(pixels: Sequence[NDArray[np.int64]], *, class_balance: float) -> NDArray[np.float64]:
     """How often each photo should be seen in an epoch, so that rare classes are seen more.
 
-    A class that is in a share f of the photos gets the factor max(1, sqrt(threshold / f)); a photo gets the largest
-    factor of its classes.
+    A share `class_balance` of the draws is class-balanced: a class first, all foreground classes alike, then a photo
+    that shows it, in proportion to the square root of the share of the photo that it covers. The other draws take all
+    photos alike.
 
     Args:
-        present: for each photo, bool (C,): which classes it shows.
-        threshold: share of the photos below which a class counts as rare; 0 gives every photo the factor 1.
+        pixels: for each photo, int64 (C,): the number of pixels of each class, background first.
+        class_balance: share of the class-balanced draws, 0 to 1.
 
     Returns:
-        float64 (N,), at least 1.
+        float64 (N,), with mean 1.
 
-    Source: Gupta, Dollár, Girshick, "LVIS", CVPR 2019, arXiv:1908.03195, section 4.
+    Source: Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR 2020,
+    arXiv:1910.09217, section 4.1. Departs: a photo has several classes, so that photos are weighted within a class.
     """
-    table = np.stack(present)
-    share = table.mean(axis=0)
-    factor = np.maximum(1.0, np.sqrt(threshold / np.maximum(share, 1e-12)))
-    factors: NDArray[np.float64] = np.where(table, factor, 1.0).max(axis=1)
+    table = np.stack(pixels).astype(np.float64)
+    covered = np.sqrt(table / np.maximum(table.sum(axis=1, keepdims=True), 1))[:, 1:]
+    covered = covered[:, covered.any(axis=0)]
+    alike = np.ones(len(table))
+    if not covered.size:
+        return alike
+    balanced = (covered / covered.sum(axis=0)).mean(axis=1) * len(table)
+    factors: NDArray[np.float64] = (1 - class_balance) * alike + class_balance * balanced
     return factors
 
 

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
 
 from pixelwise.data.sample import Sample
+
+GREY = 128
+"""What the photo holds outside of itself."""
 
 
 class TrainTransform:
@@ -26,6 +29,8 @@ class TrainTransform:
         scale: smallest and largest factor on top of that, drawn evenly.
         colour: strength of the change in brightness, contrast and saturation, 0 to 1.
         grey: share of the photos that lose their colours.
+        focus: share of the crops that are laid so as to show one of the photo's classes, drawn evenly from them; the
+            others are laid anywhere.
         ignore_index: what the mask holds outside of the photo.
     """
 
@@ -37,22 +42,64 @@ class TrainTransform:
         scale: Sequence[float],
         colour: float,
         grey: float,
+        focus: float = 0.0,
         ignore_index: int = 255,
     ) -> None:
-        fill = {tv_tensors.Image: 128, tv_tensors.Mask: ignore_index}
-        self._transform = v2.Compose(
-            [
-                v2.ScaleJitter((fit_size, fit_size), scale_range=tuple(scale), antialias=True),
-                v2.RandomCrop(crop_size, pad_if_needed=True, fill=fill),
-                v2.RandomHorizontalFlip(),
-                v2.RandomApply([v2.ColorJitter(colour, colour, colour, hue=0.03)], p=0.7),
-                v2.RandomGrayscale(grey),
-            ]
-        )
+        self.crop_size, self.fit_size, self.scale = crop_size, fit_size, scale
+        self.focus, self.ignore_index = focus, ignore_index
+        jitter = v2.ColorJitter(colour, colour, colour, hue=0.03)
+        self._colour = v2.Compose([v2.RandomApply([jitter], p=0.7), v2.RandomGrayscale(grey)])
 
     def __call__(self, sample: Sample) -> tuple[Tensor, Tensor]:
         """A sample -> image uint8 (3, crop_size, crop_size), mask int64 (crop_size, crop_size)."""
-        image = tv_tensors.Image(torch.from_numpy(sample.image).permute(2, 0, 1))
-        mask = tv_tensors.Mask(torch.from_numpy(sample.mask))
-        image, mask = self._transform(image, mask)
-        return image.as_subclass(Tensor), mask.as_subclass(Tensor).long()
+        image = torch.from_numpy(sample.image).permute(2, 0, 1)
+        mask = torch.from_numpy(sample.mask).unsqueeze(0)
+        image, mask = self._scaled(image, mask)
+        image, mask = self._cropped(image, mask)
+        if torch.rand(()) < 0.5:
+            image, mask = image.flip(-1), mask.flip(-1)
+        return self._colour(image), mask[0].long()
+
+    def _scaled(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = mask.shape[-2:]
+        factor = self.fit_size / max(height, width) * _uniform(*self.scale)
+        size = [max(1, round(side * factor)) for side in (height, width)]
+        # Not through tv_tensors.Mask, whose plain nearest neighbour lies up to half a pixel off the photo.
+        return F.resize(image, size, antialias=True), F.resize(mask, size, InterpolationMode.NEAREST_EXACT)
+
+    def _cropped(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """A window of (crop_size, crop_size); a photo that is smaller lies anywhere in it."""
+        height, width = mask.shape[-2:]
+        lows = [min(0, side - self.crop_size) for side in (height, width)]
+        highs = [max(0, side - self.crop_size) for side in (height, width)]
+        if torch.rand(()) < self.focus and (pixel := self._pixel_of_a_class(mask[0])) is not None:
+            lows = [max(low, at - self.crop_size + 1) for low, at in zip(lows, pixel, strict=True)]
+            highs = [min(high, at) for high, at in zip(highs, pixel, strict=True)]
+        top, left = (_integer(low, high) for low, high in zip(lows, highs, strict=True))
+        bottom, right = top + self.crop_size, left + self.crop_size
+        padding = [max(0, -left), max(0, -top), max(0, right - width), max(0, bottom - height)]
+        rows, columns = slice(max(0, top), bottom), slice(max(0, left), right)
+        return (
+            F.pad(image[:, rows, columns], padding, fill=GREY),
+            F.pad(mask[:, rows, columns], padding, fill=self.ignore_index),
+        )
+
+    def _pixel_of_a_class(self, mask: Tensor) -> tuple[int, int] | None:
+        """Row and column of a pixel (H, W) of one of its classes; none where all are ignored."""
+        there = torch.bincount(mask.flatten(), minlength=256)
+        there[self.ignore_index] = 0
+        classes = there.nonzero()
+        if not len(classes):
+            return None
+        pixels = (mask == classes[_integer(0, len(classes) - 1)]).nonzero()
+        row, column = pixels[_integer(0, len(pixels) - 1)].tolist()
+        return row, column
+
+
+def _uniform(low: float, high: float) -> float:
+    return float(low + (high - low) * torch.rand(()))
+
+
+def _integer(low: int, high: int) -> int:
+    """One of low, ..., high."""
+    return int(torch.randint(low, high + 1, ()))

@@ -8,13 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import timm
-import torch
-from safetensors.torch import load_file
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelwise.errors import PixelwiseError
+from pixelwise.models.weights import read_state
 
 
 def create_encoder(name: str) -> nn.Module:
@@ -90,7 +89,7 @@ def load_imagenet_weights(encoder: nn.Module, name: str, weights: str | Path) ->
                 "go online once, or give a file with `model.encoder_weights`."
             ) from error
     else:
-        state = _read_state(Path(weights))
+        state = read_state(Path(weights))
         if not wanted.keys() <= state.keys():
             state = _rename_by_order(state, timm.create_model(name, pretrained=False), Path(weights))
     missing = sorted(wanted.keys() - state.keys())
@@ -101,23 +100,6 @@ def load_imagenet_weights(encoder: nn.Module, name: str, weights: str | Path) ->
             shapes = tuple(state[key].shape), tuple(tensor.shape)
             raise PixelwiseError(f"{weights} does not fit {name}: {key} is {shapes[0]} there, expected {shapes[1]}.")
     encoder.load_state_dict({key: state[key] for key in wanted})
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise PixelwiseError(f"There is no weights file {path}.")
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise PixelwiseError(
-            f"{path} is not a state dict that can be loaded safely ({type(error).__name__})."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise PixelwiseError(f"{path} holds no plain state dict of tensors.")
-    return state
 
 
 def _rename_by_order(state: dict[str, Tensor], reference: nn.Module, path: Path) -> dict[str, Tensor]:
