@@ -13,6 +13,7 @@ from pixelwise.batch import Job, Outcome, plan, run
 from pixelwise.errors import EngineError, ImageError, OutputError
 from pixelwise.masks import read_index_mask
 from pixelwise.segmenter import Segmenter
+from pixelwise.tiling import Tiling
 
 OUT = Path("segmented")
 
@@ -199,6 +200,19 @@ def test_a_bad_photo_costs_that_photo():
             assert all(path.is_file() for path in outcome.files)
             assert sum(entry.share for entry in outcome.classes) == pytest.approx(1)
     assert len(list(OUT.iterdir())) == 18
+
+
+def test_each_photo_advances_by_one_whether_tiled_whole_or_broken():
+    photos("small.png")
+    Image.fromarray(colourful_photo(200, 90)).save("large.png")
+    Path("broken.png").write_bytes(b"no photo")
+    segmenter = Segmenter(ColourEngine(), COLOURS, SPEC, size="native", tiling=Tiling(64, 32))
+    for name, tiles in (("small", 0), ("large", 6 * 2), ("broken", 0)):
+        shares: list[float] = []
+        jobs, _ = plan([f"{name}.png"], out=OUT)
+        list(run(segmenter, jobs, out=OUT, what=["mask"], opacity=0.5, force=False, advance=shares.append))
+        assert sum(shares) == pytest.approx(1)
+        assert len(shares) == tiles + 1
 
 
 def test_saved_masks_are_those_of_the_segmenter():

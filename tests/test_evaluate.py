@@ -63,7 +63,7 @@ def test_counts_are_those_of_a_plain_loop_over_pixels():
 
 def test_each_sample_is_opened_once_and_reported_once():
     dataset, calls = Listed(samples(4, seed=0)), []
-    evaluate(segmenter(), [dataset], advance=lambda: calls.append(None))
+    evaluate(segmenter(), [dataset], advance=calls.append)
     assert dataset.opened == [0, 1, 2, 3]
     assert len(calls) == 4
 

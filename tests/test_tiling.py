@@ -37,7 +37,8 @@ def assembled(height: int, width: int, infer, tiling: Tiling) -> np.ndarray:
 def naive_weights(start: int, stop: int, length: int, tiling: Tiling) -> np.ndarray:
     """Weight of each pixel of a tile along one axis: 1, but over the overlap 0, then a straight line, then 1."""
     weights = np.ones(stop - start)
-    rising = np.interp(np.arange(tiling.overlap) + 0.5, (tiling.overlap / 4, tiling.overlap * 3 / 4), (0, 1))
+    margin = tiling.overlap * 7 // 16
+    rising = np.interp(np.arange(tiling.overlap) + 0.5, (margin, tiling.overlap - margin), (0, 1))
     if start > 0:
         weights[: tiling.overlap] *= rising
     if stop < length:
@@ -74,8 +75,10 @@ def test_spans_by_hand(length: int, spans: list[tuple[int, int]]):
     assert Tiling(8, 2).spans(length) == spans
 
 
-def test_the_ramp_by_hand_is_flat_over_the_outer_quarters_and_straight_between():
-    assert Tiling(16, 8).ramp().tolist() == [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]
+@pytest.mark.parametrize(("overlap", "margin", "blend"), [(512, 224, 64), (16, 7, 2), (5, 2, 1), (1, 0, 1)])
+def test_an_eighth_of_the_overlap_is_blended(overlap: int, margin: int, blend: int):
+    tiling = Tiling(1024, overlap)
+    assert (tiling.margin, tiling.blend) == (margin, blend)
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(8, 0), (8, -1), (8, 5), (1, 1)])
@@ -139,13 +142,12 @@ def test_what_a_tile_says_at_its_inner_edges_does_not_count():
 
     def infer(rows: slice, columns: slice) -> np.ndarray:
         tile = np.ones((2, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-        quarter = tiling.overlap // 4
         for axis, span, length in ((1, rows, height), (2, columns, width)):
             along = np.moveaxis(tile, axis, 0)
             if span.start > 0:
-                along[:quarter] = 1e9
+                along[: tiling.margin] = 1e9
             if span.stop < length:
-                along[-quarter:] = 1e9
+                along[-tiling.margin :] = 1e9
         return tile
 
     np.testing.assert_allclose(assembled(height, width, infer, tiling), 1, atol=3e-7)

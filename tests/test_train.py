@@ -18,6 +18,7 @@ from pixelwise.labels import VOC
 from pixelwise.masks import write_mask
 
 torch = pytest.importorskip("torch")
+load_file = pytest.importorskip("safetensors.torch").load_file
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
 STEPS = 6
@@ -133,3 +134,33 @@ def test_another_recipe_does_not_go_on_with_a_run(workplace: Path, whole_run: Pa
     assert done.returncode == 2
     assert "another recipe" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.weights=missing.safetensors", "no weights file missing"),
+        ("data.val=[{layout: voc, root: voc, split: tset}]", "no split list"),
+    ],
+)
+def test_a_mistake_in_the_recipe_leaves_no_run_behind(workplace: Path, change: str, message: str) -> None:
+    done = subprocess.run(
+        command(workplace, "mistaken", "--set", change), capture_output=True, text=True, check=False, cwd=workplace
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not (workplace / "mistaken").exists()
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_the_weights_of_a_bundle(workplace: Path, whole_run: Path) -> None:
+    weights = whole_run / "model" / "model.safetensors"
+    changes = [f"model.weights={weights}", "optimizer.lr=1e-12", "optimizer.encoder_lr=1e-12", "steps=1"]
+    sets = [word for change in changes for word in ("--set", change)]
+    subprocess.run(command(workplace, "tuned", *sets), check=True, capture_output=True)
+    _, start = newest(workplace / "tuned")
+    given = load_file(weights)
+    for key, tensor in start["model"].items():
+        if key in given and "running" not in key:
+            torch.testing.assert_close(tensor, given[key], rtol=1e-5, atol=1e-8)

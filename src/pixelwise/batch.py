@@ -13,7 +13,7 @@ from pixelwise.errors import ImageError, PixelwiseError
 from pixelwise.images import find_images
 from pixelwise.labels import ClassShare
 from pixelwise.segmentation import SUFFIXES, output_paths, prepare_outputs
-from pixelwise.segmenter import Segmenter
+from pixelwise.segmenter import Advance, Segmenter
 
 STANDARD_INPUT = "-"
 
@@ -75,7 +75,14 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
 
 
 def run(
-    segmenter: Segmenter, jobs: Sequence[Job], *, out: Path, what: Sequence[str], opacity: float, force: bool
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    *,
+    out: Path,
+    what: Sequence[str],
+    opacity: float,
+    force: bool,
+    advance: Advance = lambda share: None,
 ) -> Iterator[Outcome]:
     """Segment photos one after the other, and save the results.
 
@@ -86,6 +93,7 @@ def run(
         what: some of `pixelwise.segmentation.SAVEABLE`.
         opacity: as for `Segmentation.overlay`.
         force: write over files that are there.
+        advance: called with shares of a photo as they are done, one in all for each photo, for a progress bar.
 
     Yields:
         an outcome a job. A photo that cannot be read, or whose results cannot be written, is one with an error.
@@ -95,13 +103,23 @@ def run(
     """
     prepare_outputs([path for job in jobs for path in _paths(job, out, what).values()], force=force)
     for job in jobs:
-        yield _run_one(segmenter, job, out=out, what=what, opacity=opacity)
+        done: list[float] = []
+
+        def count(share: float, done: list[float] = done) -> None:
+            done.append(share)
+            advance(share)
+
+        outcome = _run_one(segmenter, job, out=out, what=what, opacity=opacity, advance=count)
+        advance(1 - sum(done))  # a photo of one tile, or one that failed
+        yield outcome
 
 
-def _run_one(segmenter: Segmenter, job: Job, *, out: Path, what: Sequence[str], opacity: float) -> Outcome:
+def _run_one(
+    segmenter: Segmenter, job: Job, *, out: Path, what: Sequence[str], opacity: float, advance: Advance
+) -> Outcome:
     name = "standard input" if job.source == STANDARD_INPUT else None
     try:
-        result = segmenter(_standard_input() if name else job.source, name=name)
+        result = segmenter(_standard_input() if name else job.source, name=name, advance=advance)
         target = out / job.output
         files = result.save(target.parent, stem=target.name, what=what, opacity=opacity, force=True)
     except PixelwiseError as error:

@@ -120,11 +120,10 @@ def segment(
         segmenter = load(
             model, engine=engine.value, precision=precision.value, photos=len(jobs), size=_size(size), flip=flip
         )
-        results = run(segmenter, jobs, out=out, what=what, opacity=opacity, force=force)
-        with _progress(len(jobs), "photos", quiet=quiet) as advance:
-            for outcome in results:
-                outcomes.append(outcome)
-                advance()
+        long = len(jobs) > 1 or size != "auto"  # a single photo in many tiles takes minutes too
+        with _progress(len(jobs), "photos", shown=long and not quiet) as advance:
+            results = run(segmenter, jobs, out=out, what=what, opacity=opacity, force=force, advance=advance)
+            outcomes.extend(results)
     raise typer.Exit(print_outcomes(outcomes, quiet=quiet))
 
 
@@ -157,7 +156,7 @@ def evaluate(
     segmenter = load(model, engine=engine.value, precision=precision.value, size=_size(size), flip=flip)
     subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
     check_request(segmenter.classes, over=subset, save=save)  # now rather than after an hour
-    with _progress(len(dataset), "photos", quiet=False) as advance:
+    with _progress(len(dataset), "photos", shown=True) as advance:
         evaluation = measure(segmenter, [dataset], advance=advance)
     print_evaluation(evaluation, over=subset, save=save)
 
@@ -218,10 +217,10 @@ def _size(text: str) -> Size:
 
 
 @contextmanager
-def _progress(total: int, what: str, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, for several things and a terminal; gives the function that advances it."""
-    if quiet or total < 2 or not sys.stderr.isatty():
-        yield lambda: None
+def _progress(total: int, what: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error, where that is a terminal; gives the function that advances it."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda share: None
         return
     from pixelwise.report import counting_progress
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from pixelwise.data.sample import Dataset
 from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable
 from pixelwise.metrics import ConfusionMatrix, Scores, scores
-from pixelwise.segmenter import Segmenter
+from pixelwise.segmenter import Advance, Segmenter
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,13 @@ class Evaluation:
         return scores(self.matrix)
 
 
-def evaluate(
-    segmenter: Segmenter, datasets: Sequence[Dataset], *, advance: Callable[[], None] = lambda: None
-) -> Evaluation:
+def evaluate(segmenter: Segmenter, datasets: Sequence[Dataset], *, advance: Advance = lambda share: None) -> Evaluation:
     """Segment every photo of the datasets and count.
 
     Args:
         segmenter: the model, with its resize policy.
         datasets: taken together, as if they were one.
-        advance: called after each photo, for a progress bar.
+        advance: called with 1 after each photo, for a progress bar.
 
     Raises:
         DataError: a dataset's classes are not the model's, in number, order and name; or there is no photo at all.
@@ -61,7 +59,7 @@ def evaluate(
             prediction, _ = segmenter.predict(sample.image)
             per_image.append(matrix.update(sample.mask, prediction, name=sample.id))
             ids.append(sample.id)
-            advance()
+            advance(1)
     if not per_image:
         raise DataError("There is no photo to measure the model on.")
     return Evaluation(matrix, np.stack(per_image), tuple(ids), classes)

@@ -157,14 +157,14 @@ def print_models(bundles: Sequence[Bundle]) -> None:
 
 
 @contextmanager
-def counting_progress(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error with time left; gives the function that advances it by one."""
+def counting_progress(total: int, what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error with time left; gives the function that advances it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda share: bar.advance(task, share)
 
 
 @contextmanager

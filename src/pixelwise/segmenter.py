@@ -6,7 +6,7 @@ tiles are averaged, and those of the network's resolution are interpolated to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,8 @@ from pixelwise.tiling import Probabilities, Tiling, blend_tiles
 
 Size = int | Literal["native"] | None
 """Longer side of what the network sees, in pixels: a number, the photo's own, or None for the model's."""
+
+Advance = Callable[[float], None]
 
 _STRIP_PIXELS = 1 << 21  # of the photo, at a time, where something the size of the photo is scaled
 
@@ -66,7 +68,12 @@ class Segmenter:
         self._scale = 1 / (np.asarray(input_spec.std, np.float32).reshape(3, 1, 1) * 255)
 
     def __call__(
-        self, source: Source | NDArray[np.uint8] | Photo, *, limits: Limits = DEFAULT_LIMITS, name: str | None = None
+        self,
+        source: Source | NDArray[np.uint8] | Photo,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        name: str | None = None,
+        advance: Advance = lambda share: None,
     ) -> Segmentation:
         """Segment one photo.
 
@@ -74,18 +81,25 @@ class Segmenter:
             source: a path, bytes, an open file, an array uint8 (H, W, 3), or what `read_image` gave.
             limits: the largest photo accepted.
             name: what to call it in reports and messages.
+            advance: as for `predict`.
 
         Raises:
             ImageError: it cannot be read.
             EngineError: the network's answer is not one that its class table explains.
         """
         photo = source if isinstance(source, Photo) else read_image(source, limits=limits, name=name)
-        mask, confidence = self.predict(photo.pixels)
+        mask, confidence = self.predict(photo.pixels, advance=advance)
         name = name or Path(photo.name).name
         return Segmentation(photo.pixels, mask, confidence, self.classes, name, photo.notes)
 
-    def predict(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-        """Segment an array: uint8 (H, W, 3) RGB -> class ids uint8 (H, W), their probabilities float16 (H, W)."""
+    def predict(
+        self, pixels: NDArray[np.uint8], *, advance: Advance = lambda share: None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        """Segment an array: uint8 (H, W, 3) RGB -> class ids uint8 (H, W), their probabilities float16 (H, W).
+
+        `advance` is called after each tile with the share of the photo that it is, for a progress bar; the shares add
+        up to one. What fits one tile is not worth a call.
+        """
         height, width = pixels.shape[:2]
         inner_height, inner_width = self._inner_size(height, width)
         seen = _shrink(pixels, inner_height, inner_width)
@@ -96,8 +110,10 @@ class Segmenter:
         blocks = blend_tiles(
             inner_height, inner_width, lambda y, x: self._probabilities(seen[y, x]), tiling=self.tiling
         )
+        tiles = len(self.tiling.spans(inner_height)) * len(self.tiling.spans(inner_width))
         for rows, columns, probabilities in blocks:
             mask[rows, columns], confidence[rows, columns] = _decide(probabilities, *probabilities.shape[1:])
+            advance(1 / tiles)
         return _fit_answer(mask, confidence, height, width)
 
     def _inner_size(self, height: int, width: int) -> tuple[int, int]:
@@ -140,14 +156,14 @@ def _default_tiling(multiple: int) -> Tiling:
 
 
 def _softmax(logits: NDArray[np.float32]) -> Probabilities:
-    """(C, h, w) -> the same, summing to one over C."""
+    """(C, h, w) -> the same, summing to one over C; in place, as beside a tile's copies all else is small."""
     greatest = logits.max(axis=0)
     if not np.isfinite(greatest).all():
         raise EngineError("The network answers with values that are no numbers; its weights are damaged.")
-    probabilities: Probabilities = logits - greatest
-    np.exp(probabilities, out=probabilities)
-    probabilities /= probabilities.sum(axis=0)
-    return probabilities
+    logits -= greatest
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits
 
 
 def _shrink(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

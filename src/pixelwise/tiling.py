@@ -1,7 +1,8 @@
 """Tiles: a large array computed piece by piece, and put together without a seam, in memory that does not grow with it.
 
-Tiles overlap, and where they do their probabilities are averaged with weights that fall linearly from one tile to the
-next. The outer quarter of the overlap, where a tile sees least of its surroundings, has weight zero.
+Tiles overlap, and of the overlap each tile's outer part, where it sees least of its surroundings, is thrown away. Over
+what both keep, an eighth in the middle, probabilities are averaged with weights that fall linearly from one tile to the
+next.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ class Tiling:
         count = max(1, -(-(length - self.overlap) // stride))
         return [(i * stride, min(i * stride + self.size, length)) for i in range(count)]
 
-    def ramp(self) -> NDArray[np.float32]:
-        """Weight of the later of two tiles over their overlap: float32 (overlap,), from 0 to 1."""
-        quarter = self.overlap / 4
-        position = np.arange(self.overlap) + 0.5 - quarter
-        ramp: NDArray[np.float32] = np.clip(position / (self.overlap - 2 * quarter), 0, 1).astype(np.float32)
-        return ramp
+    @property
+    def margin(self) -> int:
+        """Rows or columns at its inner edges that a tile is computed for and not asked about."""
+        return self.overlap * 7 // 16
+
+    @property
+    def blend(self) -> int:
+        """Rows or columns over which one tile passes into the next."""
+        return self.overlap - 2 * self.margin
 
 
 def blend_tiles(
@@ -60,32 +64,42 @@ def blend_tiles(
 
     Yields:
         rows, columns, and the blended float32 (C, h, w) there; valid until the next is asked for. Beside the tile
-        itself, memory holds the overlap below the current row of tiles: C x overlap x width numbers.
+        itself, memory holds what is blended with the next row of tiles: C x blend x width numbers.
     """
-    rising = tiling.ramp()
+    blend = tiling.blend
+    rising = ((np.arange(blend) + 0.5) / blend).astype(np.float32)
     falling = 1 - rising
     below: Probabilities | None = None  # what the row of tiles above has to say about the rows it shares with this one
     row_spans, column_spans = tiling.spans(height), tiling.spans(width)
-    for top, bottom in row_spans:
+    for row_span in row_spans:
+        top, bottom = _kept(row_span, height, tiling.margin)
         beside: Probabilities | None = None  # likewise, the tile to the left
-        for left, right in column_spans:
-            tile = infer(slice(top, bottom), slice(left, right))
+        for column_span in column_spans:
+            left, right = _kept(column_span, width, tiling.margin)
+            tile = infer(slice(*row_span), slice(*column_span))
+            tile = tile[:, top - row_span[0] : bottom - row_span[0], left - column_span[0] : right - column_span[0]]
             if beside is not None:
-                shared = tile[:, :, : tiling.overlap]
+                shared = tile[:, :, :blend]
                 shared *= rising
                 shared += beside
             if right < width:
-                beside = tile[:, :, -tiling.overlap :] * falling
-                tile, right = tile[:, :, : -tiling.overlap], right - tiling.overlap
+                beside = tile[:, :, -blend:] * falling
+                tile, right = tile[:, :, :-blend], right - blend
             columns = slice(left, right)
             if below is None:
-                below = np.empty((tile.shape[0], tiling.overlap, width), np.float32) if bottom < height else None
+                below = np.empty((tile.shape[0], blend, width), np.float32) if bottom < height else None
             if top > 0 and below is not None:
-                shared = tile[:, : tiling.overlap]
+                shared = tile[:, :blend]
                 shared *= rising[:, None]
                 shared += below[:, :, columns]
             rows = slice(top, bottom)
             if bottom < height and below is not None:
-                below[:, :, columns] = tile[:, -tiling.overlap :] * falling[:, None]
-                tile, rows = tile[:, : -tiling.overlap], slice(top, bottom - tiling.overlap)
+                below[:, :, columns] = tile[:, -blend:] * falling[:, None]
+                tile, rows = tile[:, :-blend], slice(top, bottom - blend)
             yield rows, columns, tile
+
+
+def _kept(span: tuple[int, int], length: int, margin: int) -> tuple[int, int]:
+    """The part of a tile's span that counts: all of it but the margins, which the picture's own edges have not."""
+    start, stop = span
+    return start + margin * (start > 0), stop - margin * (stop < length)

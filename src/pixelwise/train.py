@@ -40,7 +40,7 @@ from pixelwise.recipe import Optimizer, Recipe
 from pixelwise.segmenter import Segmenter
 from pixelwise.trained import BEST_WEIGHTS, bundle_of_run, input_spec_of
 
-LOG = "log.jsonl"
+LOG, RECIPE = "log.jsonl", "recipe.yaml"
 
 Report = Callable[["Progress"], None]
 
@@ -83,11 +83,13 @@ def train(recipe: Recipe, *, data_root: Path, run: Path, resume: bool = False, r
         RecipeError: the run directory belongs to another recipe, or holds a run and `resume` was not asked for.
         DataError: the data are missing or damaged.
     """
-    _claim(run, recipe, resume=resume)
+    _check_run(run, recipe, resume=resume)
     keep_freed_memory()
     fabric = Fabric(accelerator="auto", devices="auto", precision=recipe.precision)
     fabric.launch()
     state = _State.fresh(recipe, data_root, fabric)
+    run.mkdir(parents=True, exist_ok=True)  # not before: what the data or the recipe got wrong leaves no run behind
+    write_atomically(run / RECIPE, recipe.to_yaml().encode())
     state.restore(run / "checkpoints")
     _loop(state, run=run, report=report or (lambda progress: None))
     return bundle_of_run(recipe, run, state.val_sets)
@@ -302,17 +304,15 @@ def _latest(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor
         old.copy_(new)
 
 
-def _claim(run: Path, recipe: Recipe, *, resume: bool) -> None:
-    """Make the run directory, or see that it is this recipe's."""
-    path, text = run / "recipe.yaml", recipe.to_yaml()
-    if path.exists():
-        if not resume:
-            raise RecipeError(f"{run} holds a run already; give --resume to go on with it, or another directory.")
-        if path.read_text(encoding="utf-8") != text:
-            raise RecipeError(f"{run} was started with another recipe than the one given; see {path}.")
+def _check_run(run: Path, recipe: Recipe, *, resume: bool) -> None:
+    """See that the run directory is free, or holds a run of this recipe that is to go on."""
+    path = run / RECIPE
+    if not path.exists():
         return
-    run.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode())
+    if not resume:
+        raise RecipeError(f"{run} holds a run already; give --resume to go on with it, or another directory.")
+    if path.read_text(encoding="utf-8") != recipe.to_yaml():
+        raise RecipeError(f"{run} was started with another recipe than the one given; see {path}.")
 
 
 def _log(run: Path, progress: Progress) -> None:

@@ -55,6 +55,11 @@ def test_an_unknown_argument_is_answered_with_the_arguments(key: str):
         build("made", num_classes=2, arguments_given={key: 3})
 
 
+def test_an_argument_of_the_wrong_kind_is_one_sentence():
+    with pytest.raises(PixelwiseError, match=r"made cannot be built with \{'width': 'wide'\}: "):
+        build("made", num_classes=2, arguments_given={"width": "wide"})
+
+
 @pytest.mark.parametrize("name", names())
 def test_the_arguments_of_every_architecture_survive_json(name: str):
     complete = arguments(name)

@@ -64,7 +64,10 @@ def build(name: str, *, num_classes: int, arguments_given: Mapping[str, Any] | N
         arguments_given: what departs from the architecture's defaults.
 
     Raises:
-        PixelwiseError: as for `arguments`.
+        PixelwiseError: as for `arguments`, or an argument is not of the kind that the architecture takes.
     """
     complete = arguments(name, arguments_given)
-    return _FACTORIES[name](num_classes=num_classes, **complete)
+    try:
+        return _FACTORIES[name](num_classes=num_classes, **complete)
+    except (TypeError, ValueError) as error:  # what torch and Python say to a word in place of a number
+        raise PixelwiseError(f"{name} cannot be built with {dict(arguments_given or {})}: {error}.") from error
