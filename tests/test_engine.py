@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -110,6 +111,28 @@ def test_bf16_is_openvinos_where_the_processor_has_it_and_said_where_not():
     else:
         with pytest.raises(EngineError, match=r"no bf16 instructions; use --precision fp32"):
             load_engine(GRAPH, precision="bf16")
+
+
+@pytest.mark.parametrize("release", ["in the order they came", "on another thread"])
+def test_a_signal_is_survived_after_openvino_models_are_released(release: str):
+    script = f"""
+import os, signal, sys, threading
+from pathlib import Path
+from pixelwise.engine import load_engine
+
+models = [load_engine(Path({str(GRAPH)!r}), name="openvino") for _ in range(2)]
+if {release!r} == "on another thread":
+    thread = threading.Thread(target=models.clear)
+    thread.start()
+    thread.join()
+else:
+    del models[0]
+    del models[0]
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 # Refusals.

@@ -6,7 +6,9 @@ is installed, for models in training. `docs/engines.md` has the measurements beh
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -116,8 +118,7 @@ class OpenVINOEngine:
     name = "openvino"
 
     def __init__(self, model: Path, *, precision: Precision = "auto", threads: int = 0) -> None:
-        openvino = _import("openvino")
-        core = openvino.Core()
+        core = _openvino_core(_import("openvino"))
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("This processor has no bf16 instructions; use --precision fp32.")
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -169,6 +170,17 @@ class TorchEngine:
                 return self._module(batch).float().cpu().numpy()  # type: ignore[no-any-return]
         finally:
             self._module.train(was_training)
+
+
+@functools.cache
+def _openvino_core(openvino: ModuleType) -> Any:
+    """The one Core of this process, which is never given back.
+
+    Each Core gives its thread another stack for signals and takes it away when it goes (OpenVINO 2026.4). Where two go in
+    the order they came, or one goes on another thread than it came on, the thread is left with a stack that is no longer
+    there, and the next signal that Python handles, Ctrl-C say, is a segmentation fault.
+    """
+    return openvino.Core()
 
 
 def _import(package: str) -> Any:
