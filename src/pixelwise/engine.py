@@ -176,9 +176,9 @@ class TorchEngine:
 def _openvino_core(openvino: ModuleType) -> Any:
     """The one Core of this process, which is never given back.
 
-    Each Core gives its thread another stack for signals and takes it away when it goes (OpenVINO 2026.4). Where two go in
-    the order they came, or one goes on another thread than it came on, the thread is left with a stack that is no longer
-    there, and the next signal that Python handles, Ctrl-C say, is a segmentation fault.
+    Each Core gives its thread another stack for signals and takes it away when it goes (OpenVINO 2026.4). Where two go
+    in the order they came, or one goes on another thread than it came on, the thread is left with a stack that is no
+    longer there, and the next signal that Python handles, Ctrl-C say, is a segmentation fault.
     """
     return openvino.Core()
 
