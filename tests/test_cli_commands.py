@@ -153,6 +153,8 @@ def test_an_interrupt_ends_it_without_a_traceback_or_half_a_file(tmp_path: Path)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
+        # A shell that puts the tests into the background lets them, and all they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         until = time.monotonic() + 300
         while not list((tmp_path / "segmented").glob("*_mask.png")) and time.monotonic() < until:
