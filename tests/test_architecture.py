@@ -51,17 +51,18 @@ LAYERS = (
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "typer", "openvino", "onnxruntime"}
+RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "openvino", "onnxruntime"}
 
 # The cli starts the training half, inside the function of the command that needs it.
 STARTS_TRAINING = {"cli"}
 
-# What `import pixelwise` must not load. pydantic is not among them: typer brings it.
+# What `import pixelwise` must not load.
 HEAVY = [
     "torch",
     "torchvision",
     "lightning",
     "timm",
+    "pydantic",
     "yaml",
     "safetensors",
     "onnx",

@@ -8,50 +8,42 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from pixelwise.errors import PixelwiseError
 
 if TYPE_CHECKING:
+    from pixelwise.engine import EngineName, Precision
     from pixelwise.segmenter import Size
-
-app = typer.Typer(
-    help="Every pixel of a photo labelled by a CNN.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 
 _LARGEST_SIZE = 65535
 
+_MODEL_HELP = "A name from `pixelwise models`, or a model's directory."
 
-class _Engine(StrEnum):
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
+_size = click.option(
+    "--size",
+    default="auto",
+    help="Longer side at which the network sees photos: pixels, `native`, or `auto` for the model's own.",
+)
+_flip = click.option("--flip", is_flag=True, help="Average with the mirrored photo; twice the time.")
+_precision = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    help="auto: what the engine finds best on this processor.",
+)
 
 
-class _Precision(StrEnum):
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-ModelOption = Annotated[str, typer.Option(help="A name from `pixelwise models`, or a model's directory.")]
-EngineOption = Annotated[_Engine, typer.Option(help="What computes: auto goes by the number of photos.")]
-PrecisionOption = Annotated[_Precision, typer.Option(help="auto: what the engine finds best on this processor.")]
-SizeOption = Annotated[
-    str,
-    typer.Option(help="Longer side at which the network sees photos: pixels, `native`, or `auto` for the model's own."),
-]
-FlipOption = Annotated[bool, typer.Option("--flip", help="Average with the mirrored photo; twice the time.")]
+def _engine(default: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    return click.option(
+        "--engine",
+        type=click.Choice(["auto", "onnxruntime", "openvino"]),
+        default=default,
+        help="What computes: auto goes by the number of photos.",
+    )
 
 
 def main() -> None:
@@ -60,49 +52,77 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name, or a terminal, that knows no UTF-8 is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        sys.exit(app(prog_name="pixelwise", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except PixelwiseError as error:
         print(f"pixelwise: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         print("pixelwise: interrupted.", file=sys.stderr)
         sys.exit(130)
 
 
-@app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
-    if version:
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
         from pixelwise import __version__
 
         print(f"pixelwise {__version__}")
-        raise typer.Exit
+        context.exit()
 
 
-@app.command()
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version and stop.",
+)
+def app() -> None:
+    """Every pixel of a photo labelled by a CNN."""
+
+
+_SEGMENT_EXAMPLES = """\b
+Examples:
+  pixelwise segment photo.jpg
+  pixelwise segment holiday/ --save mask,overlay,panel,json --out results
+  cat photo.jpg | pixelwise segment -
+"""
+
+
+@app.command(epilog=_SEGMENT_EXAMPLES)
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("--model", default="default", help=_MODEL_HELP)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("segmented"), help="Where results go.")
+@click.option("--save", default="mask,overlay", help="Some of mask,overlay,panel,json.")
+@click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
+@_size
+@_flip
+@_engine("auto")
+@_precision
+@click.option("--force", is_flag=True, help="Overwrite results that are there.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def segment(
-    photos: Annotated[list[str], typer.Argument(help="Photos, folders, glob patterns, or - for standard input.")],
-    model: ModelOption = "default",
-    out: Annotated[Path, typer.Option(help="Where results go.")] = Path("segmented"),
-    save: Annotated[str, typer.Option(help="Some of mask,overlay,panel,json.")] = "mask,overlay",
-    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the colours in overlay and panel.")] = 0.55,
-    size: SizeOption = "auto",
-    flip: FlipOption = False,
-    engine: EngineOption = _Engine.auto,
-    precision: PrecisionOption = _Precision.auto,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite results that are there.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-) -> None:
+    photos: tuple[str, ...],
+    model: str,
+    out: Path,
+    save: str,
+    opacity: float,
+    size: str,
+    flip: bool,
+    engine: EngineName,
+    precision: Precision,
+    force: bool,
+    quiet: bool,
+) -> int:
     """Label every pixel of photos.
 
-    Writes STEM_mask.png (class ids with a palette), STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by
-    side) and STEM.json. Exit status: 0 all done, 1 some photos failed, 2 nothing done.
-
-    Examples:
-      pixelwise segment photo.jpg
-
-      pixelwise segment holiday/ --save mask,overlay,panel,json --out results
-
-      cat photo.jpg | pixelwise segment -
+    PHOTO is a file, a folder, a glob pattern, or - for standard input. Writes STEM_mask.png (class ids with a palette),
+    STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by side) and STEM.json. Exit status: 0 all done, 1
+    some photos failed, 2 nothing done.
     """
     from pixelwise.api import load
     from pixelwise.batch import plan, run
@@ -117,35 +137,47 @@ def segment(
         raise PixelwiseError("--opacity takes a number from 0 to 1, not nan.")
     jobs, outcomes = plan(photos, out=out)
     if jobs:
-        segmenter = load(
-            model, engine=engine.value, precision=precision.value, photos=len(jobs), size=_size(size), flip=flip
-        )
+        segmenter = load(model, engine=engine, precision=precision, photos=len(jobs), size=_parse_size(size), flip=flip)
         long = len(jobs) > 1 or size != "auto"  # a single photo in many tiles takes minutes too
         with _progress(len(jobs), "photos", shown=long and not quiet) as advance:
             results = run(segmenter, jobs, out=out, what=what, opacity=opacity, force=force, advance=advance)
             outcomes.extend(results)
-    raise typer.Exit(print_outcomes(outcomes, quiet=quiet))
+    return print_outcomes(outcomes, quiet=quiet)
 
 
-@app.command()
+_EVALUATE_EXAMPLES = """\b
+Examples:
+  pixelwise evaluate default --data VOC2012 --split val
+  pixelwise evaluate runs/mine/model --data VOC2012 --over background,person,cat --save figures.json
+"""
+
+
+@app.command(epilog=_EVALUATE_EXAMPLES)
+@click.argument("model")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset's directory.")
+@click.option("--split", default="val", help="The split to measure on.")
+@click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it.")
+@click.option("--over", default="", help="Also the mean IoU over these classes, separated by commas.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
+@_size
+@_flip
+@_engine("openvino")
+@_precision
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A name from `pixelwise models`, or a model's directory.")],
-    data: Annotated[Path, typer.Option(help="The dataset's directory.")],
-    split: Annotated[str, typer.Option(help="The split to measure on.")] = "val",
-    layout: Annotated[str, typer.Option(help="How the dataset lies on disk; auto recognises it.")] = "auto",
-    over: Annotated[str, typer.Option(help="Also the mean IoU over these classes, separated by commas.")] = "",
-    save: Annotated[Path | None, typer.Option(help="Write every figure to this JSON file.")] = None,
-    size: SizeOption = "auto",
-    flip: FlipOption = False,
-    engine: EngineOption = _Engine.openvino,
-    precision: PrecisionOption = _Precision.auto,
-) -> None:
+    model: str,
+    data: Path,
+    split: str,
+    layout: str,
+    over: str,
+    save: Path | None,
+    size: str,
+    flip: bool,
+    engine: EngineName,
+    precision: Precision,
+) -> int:
     """Measure a model against ground truth, at the photos' own size.
 
-    Examples:
-      pixelwise evaluate default --data VOC2012 --split val
-
-      pixelwise evaluate runs/mine/model --data VOC2012 --over background,person,cat --save figures.json
+    MODEL is a name from `pixelwise models`, or a model's directory.
     """
     from pixelwise.api import load
     from pixelwise.data import open_dataset, recognise
@@ -153,33 +185,36 @@ def evaluate(
     from pixelwise.report import check_request, print_evaluation
 
     dataset = open_dataset(recognise(data) if layout == "auto" else layout, data, split)
-    segmenter = load(model, engine=engine.value, precision=precision.value, size=_size(size), flip=flip)
+    segmenter = load(model, engine=engine, precision=precision, size=_parse_size(size), flip=flip)
     subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
     check_request(segmenter.classes, over=subset, save=save)  # now rather than after an hour
     with _progress(len(dataset), "photos", shown=True) as advance:
         evaluation = measure(segmenter, [dataset], advance=advance)
     print_evaluation(evaluation, over=subset, save=save)
+    return 0
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A YAML recipe.")],
-    data_root: Annotated[Path, typer.Option(help="What the recipe's dataset directories are relative to.")] = Path(),
-    run: Annotated[Path | None, typer.Option(help="The run's directory; runs/NAME by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's value; repeatable.")
-    ] = None,
-) -> None:
-    """Train a model from a recipe; needs `pip install pixelwise[train]`.
+_TRAIN_EXAMPLES = """\b
+Examples:
+  pixelwise train recipes/default_first.yaml --data-root datasets
+  pixelwise train recipes/default_first.yaml --data-root datasets --resume
+  pixelwise train recipes/default_first.yaml --set steps=200 --set batch_size=8 --run runs/try
+"""
 
-    Examples:
-      pixelwise train recipes/default.yaml --data-root datasets
 
-      pixelwise train recipes/default.yaml --data-root datasets --resume
-
-      pixelwise train recipes/default.yaml --set steps=200 --set batch_size=8 --run runs/try
-    """
+@app.command(epilog=_TRAIN_EXAMPLES)
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="What the recipe's dataset directories are relative to.",
+)
+@click.option("--run", type=click.Path(path_type=Path), help="The run's directory; runs/NAME by default.")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a recipe's value; repeatable.")
+def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrides: tuple[str, ...]) -> int:
+    """Train a model from a recipe, a YAML file; needs `pip install pixelwise[train]`."""
     try:
         from pixelwise.recipe import load_recipe
         from pixelwise.train import train as train_model
@@ -189,23 +224,25 @@ def train(
         ) from error
     from pixelwise.report import training_progress
 
-    loaded = load_recipe(recipe, set_ or [])
+    loaded = load_recipe(recipe, overrides)
     target = run or Path("runs") / loaded.name
     with training_progress(loaded.steps) as report:
         bundle = train_model(loaded, data_root=data_root, run=target, resume=resume, report=report)
     print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
+    return 0
 
 
 @app.command()
-def models() -> None:
+def models() -> int:
     """List the built-in models, with what was measured of them."""
     from pixelwise.catalogue import find_model, model_names
     from pixelwise.report import print_models
 
     print_models([find_model(name) for name in model_names()])
+    return 0
 
 
-def _size(text: str) -> Size:
+def _parse_size(text: str) -> Size:
     if text in ("auto", "native"):
         return None if text == "auto" else "native"
     size = int(text) if text.isdecimal() and len(text) <= 5 else 0
