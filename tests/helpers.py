@@ -38,11 +38,15 @@ class ColourEngine:
 
     def __init__(self) -> None:
         self.seen: list[np.ndarray] = []
+        self.released = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         self.seen.append(images.copy())
         logits = np.einsum("kc,bchw->bkhw", self.weights, images) + self.bias[:, None, None]
         return logits.astype(np.float32)
+
+    def release(self) -> None:
+        self.released = True
 
 
 def colourful_photo(height: int, width: int, *, seed: int = 0) -> np.ndarray:

@@ -69,6 +69,15 @@ def test_an_answer_is_not_overwritten_by_the_next_one(engines: dict[str, Engine]
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_released_memory_is_taken_again(engines: dict[str, Engine], name: str):
+    batch = batch_of("chelsea.png", width=64, height=64)
+    before = engines[name](batch)
+    engines[name].release()
+    engines[name].release()
+    np.testing.assert_array_equal(engines[name](batch), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_engine_says_what_it_is(engines: dict[str, Engine], name: str):
     assert (engines[name].name, engines[name].precision) == (name, "fp32")
 

@@ -215,6 +215,7 @@ def test_tiles_of_a_pixelwise_network_equal_the_whole(shape: tuple[int, int]):
     mask, confidence = tiled.predict(photo)
     whole_mask, whole_confidence = colour_segmenter(size="native").predict(photo)
     assert len(tiled.engine.seen) > 1
+    assert tiled.engine.released
     np.testing.assert_allclose(confidence, whole_confidence, atol=1e-3)
     assert (mask == whole_mask).mean() > 0.9999
 

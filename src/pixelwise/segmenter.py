@@ -21,13 +21,14 @@ from pixelwise.errors import EngineError
 from pixelwise.images import Photo, read_image
 from pixelwise.labels import ClassTable
 from pixelwise.segmentation import Segmentation
-from pixelwise.tiling import Probabilities, Tiling, blend_tiles
+from pixelwise.tiling import Block, Probabilities, Tiling, blend_tiles
 
 Size = int | Literal["native"] | None
 """Longer side of what the network sees, in pixels: a number, the photo's own, or None for the model's."""
 
 Advance = Callable[[float], None]
 
+_ALL: Block = (slice(None), slice(None))
 _STRIP_PIXELS = 1 << 21  # of the photo, at a time, where something the size of the photo is scaled
 
 
@@ -108,12 +109,13 @@ class Segmenter:
         mask = np.empty((inner_height, inner_width), np.uint8)
         confidence = np.empty((inner_height, inner_width), np.float16)
         blocks = blend_tiles(
-            inner_height, inner_width, lambda y, x: self._probabilities(seen[y, x]), tiling=self.tiling
+            inner_height, inner_width, lambda tile, kept: self._probabilities(seen[tile], kept), tiling=self.tiling
         )
         tiles = len(self.tiling.spans(inner_height)) * len(self.tiling.spans(inner_width))
-        for rows, columns, probabilities in blocks:
-            mask[rows, columns], confidence[rows, columns] = _decide(probabilities, *probabilities.shape[1:])
+        for block, probabilities in blocks:
+            mask[block], confidence[block] = _decide(probabilities, *probabilities.shape[1:])
             advance(1 / tiles)
+        self.engine.release()  # what a tile takes would stand beside the encoder's copy of a large picture
         return _fit_answer(mask, confidence, height, width)
 
     def _inner_size(self, height: int, width: int) -> tuple[int, int]:
@@ -123,29 +125,29 @@ class Segmenter:
         scale = target / longer
         return max(1, round(height * scale)), max(1, round(width * scale))
 
-    def _probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
-        """uint8 (h, w, 3) -> float32 (C, h, w); padded with the mean colour to the network's multiple inside."""
+    def _probabilities(self, pixels: NDArray[np.uint8], kept: Block = _ALL) -> Probabilities:
+        """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept; padded with the mean colour to the multiple."""
         height, width = pixels.shape[:2]
         multiple = self.input_spec.size_multiple
         batch = np.zeros((1, 3, height + -height % multiple, width + -width % multiple), np.float32)
         image = batch[0, :, :height, :width]
         np.subtract(pixels.transpose(2, 0, 1), self._mean, out=image)
         image *= self._scale
-        answer = self._run(batch)[:, :height, :width]
+        answer = _softmax(self._logits(batch)[:, :height, :width][:, *kept])
         if self.flip:
-            batch[0, :, :height, :width] = image[:, :, ::-1].copy()
-            answer += self._run(batch)[:, :height, :width][:, :, ::-1]
+            image[:] = image[:, :, ::-1].copy()
+            answer += _softmax(self._logits(batch)[:, :height, :width][:, :, ::-1][:, *kept])
             answer /= 2
         return answer
 
-    def _run(self, batch: NDArray[np.float32]) -> Probabilities:
+    def _logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 (1, 3, h, w) -> float32 (C, h, w)."""
-        logits = self.engine(batch)[0]
+        logits: NDArray[np.float32] = self.engine(batch)[0]
         if len(logits) != len(self.classes):
             raise EngineError(
                 f"The network tells {len(logits)} classes apart, its class table names {len(self.classes)}."
             )
-        return _softmax(logits)
+        return logits
 
 
 def _default_tiling(multiple: int) -> Tiling:

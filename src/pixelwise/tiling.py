@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Probabilities = NDArray[np.float32]
 """float32 (C, h, w)."""
 
+Block = tuple[slice, slice]
+"""Rows and columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
@@ -52,19 +55,20 @@ class Tiling:
 
 
 def blend_tiles(
-    height: int, width: int, infer: Callable[[slice, slice], Probabilities], *, tiling: Tiling
-) -> Iterator[tuple[slice, slice, Probabilities]]:
+    height: int, width: int, infer: Callable[[Block, Block], Probabilities], *, tiling: Tiling
+) -> Iterator[tuple[Block, Probabilities]]:
     """Run `infer` on every tile and give the finished blocks, which together cover each pixel exactly once.
 
     Args:
         height: of the picture, in pixels.
         width: likewise.
-        infer: rows, columns -> float32 (C, h, w) of that part of the picture; what it returns is changed in place.
+        infer: a tile, as a block of the picture, and the part of it that is kept, as a block of the tile -> float32
+            (C, h, w) of that part; what it returns is changed in place.
         tiling: sizes.
 
     Yields:
-        rows, columns, and the blended float32 (C, h, w) there; valid until the next is asked for. Beside the tile
-        itself, memory holds what is blended with the next row of tiles: C x blend x width numbers.
+        blocks of the picture, and the blended float32 (C, h, w) there; valid until the next is asked for. Beside the
+        tile itself, memory holds what is blended with the next row of tiles: C x blend x width numbers.
     """
     blend = tiling.blend
     rising = ((np.arange(blend) + 0.5) / blend).astype(np.float32)
@@ -76,8 +80,12 @@ def blend_tiles(
         beside: Probabilities | None = None  # likewise, the tile to the left
         for column_span in column_spans:
             left, right = _kept(column_span, width, tiling.margin)
-            tile = infer(slice(*row_span), slice(*column_span))
-            tile = tile[:, top - row_span[0] : bottom - row_span[0], left - column_span[0] : right - column_span[0]]
+            seen = slice(*row_span), slice(*column_span)
+            kept = (
+                slice(top - row_span[0], bottom - row_span[0]),
+                slice(left - column_span[0], right - column_span[0]),
+            )
+            tile = infer(seen, kept)
             if beside is not None:
                 shared = tile[:, :, :blend]
                 shared *= rising
@@ -96,7 +104,7 @@ def blend_tiles(
             if bottom < height and below is not None:
                 below[:, :, columns] = tile[:, -blend:] * falling[:, None]
                 tile, rows = tile[:, :-blend], slice(top, bottom - blend)
-            yield rows, columns, tile
+            yield (rows, columns), tile
 
 
 def _kept(span: tuple[int, int], length: int, margin: int) -> tuple[int, int]:
