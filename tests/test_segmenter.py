@@ -228,6 +228,24 @@ def test_a_tiled_answer_is_fitted_to_a_photo_of_another_size():
     assert (mask[:, 26:] == 1).all()
 
 
+@pytest.mark.parametrize("size", [97, 150, 331, 700])
+def test_tiles_are_interpolated_to_the_photo_as_the_whole_is(size: int):
+    photo = colourful_photo(170, 230)
+    tiled, confidence = colour_segmenter(size=size, tiling=Tiling(64, 32)).predict(photo)
+    whole, whole_confidence = colour_segmenter(size=size, tiling=Tiling(1024, 512)).predict(photo)
+    assert (tiled == whole).mean() > 0.997
+    difference = np.abs(confidence.astype(np.float32) - whole_confidence)
+    assert difference.mean() < 0.001
+    assert difference.max() < 0.1  # where tiles meet, neither sees the other
+
+
+def test_a_photo_of_less_pixels_than_tiles_is_answered():
+    photo = np.full((1, 2, 3), (255, 0, 0), np.uint8)
+    mask, confidence = colour_segmenter(size=700, tiling=Tiling(64, 32)).predict(photo)
+    assert mask.tolist() == [[1, 1]]
+    assert (confidence > 0.5).all()
+
+
 def test_tiles_of_the_default_model_equal_the_whole_on_a_real_photo():
     photo = Image.open(PHOTOS / "chelsea.png").resize((1536, 1022), Image.Resampling.BICUBIC)
     pixels = np.asarray(photo)

@@ -6,6 +6,7 @@ tiles are averaged, and those of the network's resolution are interpolated to th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,8 @@ Size = int | Literal["native"] | None
 """Longer side of what the network sees, in pixels: a number, the photo's own, or None for the model's."""
 
 Advance = Callable[[float], None]
+Box = tuple[float, float, float, float]
+"""Left, upper, right and lower edge, as Pillow orders them."""
 
 _ALL: Block = (slice(None), slice(None))
 _STRIP_PIXELS = 1 << 21  # of the photo, at a time, where something the size of the photo is scaled
@@ -106,17 +109,21 @@ class Segmenter:
         seen = _shrink(pixels, inner_height, inner_width)
         if max(inner_height, inner_width) <= self.tiling.size:
             return _decide(self._probabilities(seen), height, width)
-        mask = np.empty((inner_height, inner_width), np.uint8)
-        confidence = np.empty((inner_height, inner_width), np.float16)
+        mask = np.empty((height, width), np.uint8)
+        confidence = np.empty((height, width), np.float16)
         blocks = blend_tiles(
             inner_height, inner_width, lambda tile, kept: self._probabilities(seen[tile], kept), tiling=self.tiling
         )
         tiles = len(self.tiling.spans(inner_height)) * len(self.tiling.spans(inner_width))
-        for block, probabilities in blocks:
-            mask[block], confidence[block] = _decide(probabilities, *probabilities.shape[1:])
+        for (rows, columns), probabilities in blocks:
+            (top, bottom), (upper, lower) = _magnified(rows, height / inner_height)
+            (left, right), (near, far) = _magnified(columns, width / inner_width)
+            mask[top:bottom, left:right], confidence[top:bottom, left:right] = _decide(
+                probabilities, bottom - top, right - left, box=(near, upper, far, lower)
+            )
             advance(1 / tiles)
         self.engine.release()  # what a tile takes would stand beside the encoder's copy of a large picture
-        return _fit_answer(mask, confidence, height, width)
+        return mask, confidence
 
     def _inner_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what the network sees, before padding."""
@@ -158,14 +165,14 @@ def _default_tiling(multiple: int) -> Tiling:
 
 
 def _softmax(logits: NDArray[np.float32]) -> Probabilities:
-    """(C, h, w) -> the same, summing to one over C; in place, as beside a tile's copies all else is small."""
+    """(C, h, w) -> the same, summing to one over C; a copy, as this may be a small part of a tile's logits."""
     greatest = logits.max(axis=0)
     if not np.isfinite(greatest).all():
         raise EngineError("The network answers with values that are no numbers; its weights are damaged.")
-    logits -= greatest
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=0)
-    return logits
+    probabilities: Probabilities = logits - greatest
+    np.exp(probabilities, out=probabilities)
+    probabilities /= probabilities.sum(axis=0)
+    return probabilities
 
 
 def _shrink(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -192,28 +199,56 @@ def _as_array(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _decide(probabilities: Probabilities, height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+def _magnified(span: slice, factor: float) -> tuple[tuple[int, int], tuple[float, float]]:
+    """The photo's rows whose middle lies in a span of the network's, and how much of that span they show.
+
+    Spans that meet give rows that meet; the outer ones may show up to half of theirs beyond the span.
+
+    Args:
+        span: start and stop, in rows (or columns) of what the network sees.
+        factor: height of the photo over that of what the network sees.
+
+    Returns:
+        first row and the one after the last; begin and end of what they show, in the network's rows, from 0 at `start`.
+    """
+    first, last = (math.ceil(edge * factor - 0.5) for edge in (span.start, span.stop))
+    return (first, last), (first / factor - span.start, last / factor - span.start)
+
+
+def _decide(
+    probabilities: Probabilities, height: int, width: int, *, box: Box | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
     """The most probable class of each pixel after bilinear interpolation.
 
     Args:
         probabilities: float32 (C, h, w).
         height: of the answer.
         width: likewise.
+        box: the part of h x w that the answer shows, by default all of it; beyond the edge, values go on as they end.
 
     Returns:
         class ids uint8 (height, width), their probabilities float16 (height, width).
     """
-    shrinks = probabilities.shape[1] > height or probabilities.shape[2] > width
-    candidates = list(range(len(probabilities))) if shrinks else _candidates(probabilities)
     mask = np.empty((height, width), np.uint8)
     confidence = np.empty((height, width), np.float16)
+    if not mask.size:  # a tile that lies between the middles of two pixels
+        return mask, confidence
+    left, upper, right, lower = box or (0, 0, probabilities.shape[2], probabilities.shape[1])
+    beyond = max(-left, -upper, right - probabilities.shape[2], lower - probabilities.shape[1])
+    if beyond > 0:
+        pad = math.ceil(beyond)
+        probabilities = np.pad(probabilities, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+        left, upper, right, lower = (edge + pad for edge in (left, upper, right, lower))
+    step = (lower - upper) / height
+    candidates = list(range(len(probabilities))) if step > 1 or right - left > width else _candidates(probabilities)
     rows = max(1, _STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        best = _interpolate(probabilities[candidates[0]], top, bottom, height, width)
+        strip = (left, upper + top * step, right, upper + bottom * step)
+        best = _interpolate(probabilities[candidates[0]], bottom - top, width, strip)
         ids = np.full(best.shape, candidates[0], np.uint8)
         for candidate in candidates[1:]:
-            rival = _interpolate(probabilities[candidate], top, bottom, height, width)
+            rival = _interpolate(probabilities[candidate], bottom - top, width, strip)
             ids[rival > best] = candidate
             best = np.maximum(best, rival)
         mask[top:bottom], confidence[top:bottom] = ids, best
@@ -244,22 +279,9 @@ def _but_first(array: Probabilities, axis: int) -> Probabilities:
     return array[:, 1:] if axis == 1 else array[:, :, 1:]
 
 
-def _interpolate(values: NDArray[np.float32], top: int, bottom: int, height: int, width: int) -> NDArray[np.float32]:
-    """Rows `top` to `bottom` of float32 (h, w) scaled to (height, width)."""
-    if values.shape == (height, width):
-        return values[top:bottom].copy()
-    scale = values.shape[0] / height
-    box = (0, top * scale, values.shape[1], bottom * scale)
-    strip = Image.fromarray(values).resize((width, bottom - top), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(strip)
-
-
-def _fit_answer(
-    mask: NDArray[np.uint8], confidence: NDArray[np.float16], height: int, width: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """Bring the answer of a tiled run to the photo's size by nearest pixel, without a second pass over the tiles."""
-    if mask.shape == (height, width):
-        return mask, confidence
-    rows = ((np.arange(height) + 0.5) * (mask.shape[0] / height)).astype(np.intp)
-    columns = ((np.arange(width) + 0.5) * (mask.shape[1] / width)).astype(np.intp)
-    return mask[rows[:, None], columns], confidence[rows[:, None], columns]
+def _interpolate(values: NDArray[np.float32], height: int, width: int, box: Box) -> NDArray[np.float32]:
+    """The part of float32 (h, w) that lies in `box`, scaled to (height, width)."""
+    left, upper, right, lower = box
+    if (right - left, lower - upper) == (width, height) and left == int(left) and upper == int(upper):
+        return values[int(upper) : int(lower), int(left) : int(right)].copy()
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR, box=box))

@@ -30,8 +30,8 @@ class Tiling:
         overlap: rows or columns that neighbouring tiles share; at most half of `size`, and likewise a multiple.
     """
 
-    size: int = 1024
-    overlap: int = 512
+    size: int = 1184
+    overlap: int = 544
 
     def __post_init__(self) -> None:
         if not 0 < self.overlap <= self.size // 2:
@@ -87,9 +87,8 @@ def blend_tiles(
             )
             tile = infer(seen, kept)
             if beside is not None:
-                shared = tile[:, :, :blend]
-                shared *= rising
-                shared += beside
+                tile[:, :, :blend] *= rising
+                tile[:, :, :blend] += beside
             if right < width:
                 beside = tile[:, :, -blend:] * falling
                 tile, right = tile[:, :, :-blend], right - blend
@@ -97,9 +96,8 @@ def blend_tiles(
             if below is None:
                 below = np.empty((tile.shape[0], blend, width), np.float32) if bottom < height else None
             if top > 0 and below is not None:
-                shared = tile[:, :blend]
-                shared *= rising[:, None]
-                shared += below[:, :, columns]
+                tile[:, :blend] *= rising[:, None]
+                tile[:, :blend] += below[:, :, columns]
             rows = slice(top, bottom)
             if bottom < height and below is not None:
                 below[:, :, columns] = tile[:, -blend:] * falling[:, None]
