@@ -25,7 +25,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 ENGINES: tuple[EngineName, ...] = ("auto", "onnxruntime", "openvino", "torch")
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16")
 
-MANY_PHOTOS = 12
+MANY_PHOTOS = 32
 """From this many photos on `auto` takes OpenVINO: it has then made up for its slower start; see `docs/engines.md`."""
 
 
@@ -41,7 +41,10 @@ class Engine(Protocol):
     precision: str
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalised images float32 (B, 3, H, W) -> logits float32 (B, C, H, W); H and W multiples of the network's."""
+        """Normalised images float32 (B, 3, H, W) -> logits float32 (B, C, H, W); H and W multiples of the network's.
+
+        The logits hold until the next call.
+        """
         ...
 
     def release(self) -> None:
@@ -153,7 +156,7 @@ class OpenVINOEngine:
             self._request.infer({0: images}, share_inputs=True)
         except Exception as error:
             raise EngineError(f"OpenVINO cannot run this model: {_first_line(error)}") from error
-        return self._request.get_output_tensor().data.copy()  # type: ignore[no-any-return]
+        return self._request.get_output_tensor().data  # type: ignore[no-any-return]
 
     def release(self) -> None:
         """See `Engine`."""
