@@ -214,7 +214,10 @@ Examples:
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a recipe's value; repeatable.")
 def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrides: tuple[str, ...]) -> int:
-    """Train a model from a recipe, a YAML file; needs `pip install pixelwise[train]`."""
+    """Train a model from a recipe.
+
+    RECIPE is a YAML file. Training needs `pip install pixelwise[train]`.
+    """
     try:
         from pixelwise.recipe import load_recipe
         from pixelwise.train import train as train_model
