@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,7 @@ def test_auto_goes_by_the_number_of_photos_and_the_precision(name, precision, ph
 
 
 def test_bf16_is_openvinos_where_the_processor_has_it_and_said_where_not():
+    load_engine(GRAPH, name="openvino", threads=1)  # imports it without its telemetry
     from openvino import Core
 
     if "BF16" in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -111,6 +113,31 @@ def test_bf16_is_openvinos_where_the_processor_has_it_and_said_where_not():
     else:
         with pytest.raises(EngineError, match=r"no bf16 instructions; use --precision fp32"):
             load_engine(GRAPH, precision="bf16")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_engine_tells_anyone_that_it_is_used(tmp_path: Path, name: str):
+    script = f"""
+import sys
+from pathlib import Path
+
+told = []
+sys.addaudithook(lambda event, _: told.append(event) if event.startswith(("socket.", "urllib.", "os.fork")) else None)
+
+import numpy as np
+from pixelwise.engine import load_engine
+
+load_engine(Path({str(GRAPH)!r}), name={name!r})(np.zeros((1, 3, 32, 32), np.float32))
+print(sorted(set(told)), [name for name in sys.modules if "telemetry" in name and "ovc" not in name])
+"""
+    # The telemetry of both is silent in CI, and otherwise keeps an identity below the home directory.
+    silencers = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {key: value for key, value in os.environ.items() if key not in silencers} | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.stdout == "[] []\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("release", ["in the order they came", "on another thread"])

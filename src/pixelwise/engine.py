@@ -7,6 +7,8 @@ is installed, for models in training. `docs/engines.md` has the measurements beh
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -101,6 +103,8 @@ class OnnxRuntimeEngine:
     def __init__(self, model: Path, *, precision: Precision = "auto", threads: int = 0) -> None:
         if precision == "bf16":
             raise EngineError("ONNX Runtime computes this model in fp32 only; choose the engine openvino for bf16.")
+        # Official builds from 1.29 on report sessions to Microsoft, unless told not to before they are imported.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         self._ort = _import("onnxruntime")
         self._options = self._ort.SessionOptions()
         self._options.log_severity_level = 3  # errors only
@@ -134,7 +138,7 @@ class OpenVINOEngine:
     name = "openvino"
 
     def __init__(self, model: Path, *, precision: Precision = "auto", threads: int = 0) -> None:
-        core = _openvino_core(_import("openvino"))
+        core = _openvino_core(_import_openvino())
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("This processor has no bf16 instructions; use --precision fp32.")
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -204,6 +208,21 @@ def _openvino_core(openvino: ModuleType) -> Any:
     longer there, and the next signal that Python handles, Ctrl-C say, is a segmentation fault.
     """
     return openvino.Core()
+
+
+def _import_openvino() -> Any:
+    """OpenVINO without its telemetry, which reports every import to Google Analytics unless the user has opted out.
+
+    Where the package `openvino_telemetry` cannot be imported, OpenVINO does without.
+    """
+    ours = not {"openvino", "openvino_telemetry"} & sys.modules.keys()
+    if ours:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    try:
+        return _import("openvino")
+    finally:
+        if ours:
+            del sys.modules["openvino_telemetry"]
 
 
 def _import(package: str) -> Any:
