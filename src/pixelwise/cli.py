@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pixelwise import __version__
 from pixelwise.errors import PixelwiseError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pixelwise.segmenter import Size
 
 _LARGEST_SIZE = 65535
-
-_MODEL_HELP = "A name from `pixelwise models`, or a model's directory."
 
 _size = click.option(
     "--size",
@@ -37,7 +36,7 @@ _precision = click.option(
 )
 
 
-def _engine(default: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def _engine(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--engine",
         type=click.Choice(["auto", "onnxruntime", "openvino"]),
@@ -64,23 +63,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        from pixelwise import __version__
-
-        print(f"pixelwise {__version__}")
-        context.exit()
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Print the version and stop.",
-)
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def app() -> None:
     """Every pixel of a photo labelled by a CNN."""
 
@@ -95,7 +79,7 @@ Examples:
 
 @app.command(epilog=_SEGMENT_EXAMPLES)
 @click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
-@click.option("--model", default="default", help=_MODEL_HELP)
+@click.option("--model", default="default", help="A name from `pixelwise models`, or a model's directory.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("segmented"), help="Where results go.")
 @click.option("--save", default="mask,overlay", help="Some of mask,overlay,panel,json.")
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
@@ -174,7 +158,7 @@ def evaluate(
     flip: bool,
     engine: EngineName,
     precision: Precision,
-) -> int:
+) -> None:
     """Measure a model against ground truth, at the photos' own size.
 
     MODEL is a name from `pixelwise models`, or a model's directory.
@@ -191,7 +175,6 @@ def evaluate(
     with _progress(len(dataset), "photos", shown=True) as advance:
         evaluation = measure(segmenter, [dataset], advance=advance)
     print_evaluation(evaluation, over=subset, save=save)
-    return 0
 
 
 _TRAIN_EXAMPLES = """\b
@@ -213,7 +196,7 @@ Examples:
 @click.option("--run", type=click.Path(path_type=Path), help="The run's directory; runs/NAME by default.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a recipe's value; repeatable.")
-def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrides: tuple[str, ...]) -> int:
+def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrides: tuple[str, ...]) -> None:
     """Train a model from a recipe.
 
     RECIPE is a YAML file. Training needs `pip install pixelwise[train]`.
@@ -232,17 +215,15 @@ def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrid
     with training_progress(loaded.steps) as report:
         bundle = train_model(loaded, data_root=data_root, run=target, resume=resume, report=report)
     print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
-    return 0
 
 
 @app.command()
-def models() -> int:
+def models() -> None:
     """List the built-in models, with what was measured of them."""
     from pixelwise.catalogue import find_model, model_names
     from pixelwise.report import print_models
 
     print_models([find_model(name) for name in model_names()])
-    return 0
 
 
 def _parse_size(text: str) -> Size:

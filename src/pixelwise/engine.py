@@ -112,6 +112,7 @@ class OnnxRuntimeEngine:
         self._options.enable_mem_pattern = False  # it serves one size of input only, and takes a sixth more memory
         self._model = model
         self._session = self._open()
+        self._input = self._session.get_inputs()[0].name
 
     def _open(self) -> Any:
         try:
@@ -123,7 +124,7 @@ class OnnxRuntimeEngine:
         """See `Engine`."""
         self._session = self._session or self._open()
         try:
-            return self._session.run(None, {self._session.get_inputs()[0].name: images})[0]  # type: ignore[no-any-return]
+            return self._session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot run this model: {_first_line(error)}") from error
 
