@@ -140,5 +140,8 @@ def test_channels_last_changes_the_layout_and_not_the_answer(x: Tensor):
 
 
 def test_keeping_freed_memory_can_be_asked_for_anywhere(monkeypatch: pytest.MonkeyPatch):
+    opened: list[str] = []
+    monkeypatch.setattr("ctypes.CDLL", opened.append)
     monkeypatch.setattr("sys.platform", "win32")
     keep_freed_memory()
+    assert opened == []
