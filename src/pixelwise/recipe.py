@@ -26,9 +26,10 @@ class Model(_Part):
     Attributes:
         name: a registered architecture.
         arguments: what departs from its defaults.
-        encoder_weights: "imagenet" for timm's own, a file of them, or nothing for random weights.
-        weights: a file with the whole network's weights to start from, such as a run's `best.safetensors` or a bundle's
-            `model.safetensors`; then `encoder_weights` is not looked at.
+        encoder_weights: "imagenet" for timm's or torchvision's own, a file of them, or nothing for random weights.
+        weights: what the whole network starts from: a file such as a run's `best.safetensors` or a bundle's
+            `model.safetensors`, for FCN-16s and FCN-8s also that of the coarser one; or "coco_voc", torchvision's
+            weights for FCN-ResNet and DeepLabV3. Then `encoder_weights` is not looked at.
         freeze: submodules that stay as they are, batch statistics included; early layers of a pretrained encoder hardly
             change, and not training them saves a third of the time.
     """
@@ -36,7 +37,7 @@ class Model(_Part):
     name: str = "unet"
     arguments: dict[str, Any] = {}
     encoder_weights: str | None = "imagenet"
-    weights: Path | None = None
+    weights: str | None = None
     freeze: list[str] = []
 
 
@@ -95,12 +96,15 @@ class Loss(_Part):
     Attributes:
         cross_entropy: weight.
         dice: weight.
+        auxiliary: weight of the same sum over an auxiliary head, where the network has one; 0.4 as Zhao et al. 2017,
+            arXiv:1612.01105.
         pixel_stride: the losses see every n-th row and column, from an offset drawn anew each step; neighbouring
             pixels say nearly the same, and the softmax over all of them is a fifth of a step's time on a processor.
     """
 
     cross_entropy: Annotated[float, Field(ge=0)] = 1.0
     dice: Annotated[float, Field(ge=0)] = 0.0
+    auxiliary: Annotated[float, Field(ge=0)] = 0.4
     pixel_stride: Positive = 1
 
 

@@ -33,10 +33,9 @@ from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.evaluate import evaluate
 from pixelwise.files import write_atomically
 from pixelwise.losses import cross_entropy_loss, soft_dice_loss
-from pixelwise.models import arguments, build
-from pixelwise.models.encoders import load_imagenet_weights
-from pixelwise.models.weights import load_weights
-from pixelwise.recipe import Optimizer, Recipe
+from pixelwise.models import WithAuxiliary, build, start_from
+from pixelwise.models.weights import load_encoder
+from pixelwise.recipe import Loss, Optimizer, Recipe
 from pixelwise.segmenter import Segmenter
 from pixelwise.trained import BEST_WEIGHTS, bundle_of_run, input_spec_of
 
@@ -120,10 +119,9 @@ class _State:
         torch.manual_seed(mix(recipe.seed, 0))
         module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
         if recipe.model.weights:
-            load_weights(module, recipe.model.weights)
+            start_from(module, recipe.model.name, recipe.model.weights)
         elif recipe.model.encoder_weights:
-            encoder = arguments(recipe.model.name, recipe.model.arguments)["encoder"]
-            load_imagenet_weights(module.get_submodule("encoder"), encoder, recipe.model.encoder_weights)
+            load_encoder(module, recipe.model.encoder_weights)
         for name in recipe.model.freeze:
             _submodule(module, name).requires_grad_(False)
         if fabric.device.type == "cpu":
@@ -217,13 +215,15 @@ def _step(state: _State, pixels: Tensor, masks: Tensor) -> Tensor:
     state.model.train()
     for name in recipe.model.freeze:
         state.model.get_submodule(name).eval()
-    logits = state.model(pixels)
+    answer = state.model(pixels)
     stride = recipe.loss.pixel_stride
     row, column = (int(offset) for offset in torch.randint(stride, (2,)))
-    logits, target = logits[..., row::stride, column::stride], masks[..., row::stride, column::stride]
-    loss = recipe.loss.cross_entropy * cross_entropy_loss(logits, target)
-    if recipe.loss.dice:
-        loss = loss + recipe.loss.dice * soft_dice_loss(logits, target)
+    pick = (..., slice(row, None, stride), slice(column, None, stride))
+    if isinstance(answer, WithAuxiliary):
+        loss = _loss(recipe.loss, answer.logits[pick], masks[pick])
+        loss = loss + recipe.loss.auxiliary * _loss(recipe.loss, answer.auxiliary[pick], masks[pick])
+    else:
+        loss = _loss(recipe.loss, answer[pick], masks[pick])
     if not torch.isfinite(loss):
         raise PixelwiseError(
             f"The loss is {float(loss)} at step {state.step}; lower optimizer.lr, or train in precision 32-true."
@@ -234,6 +234,12 @@ def _step(state: _State, pixels: Tensor, masks: Tensor) -> Tensor:
     state.optimizer.step()
     state.ema.update_parameters(state.model)
     return loss.detach()
+
+
+def _loss(weights: Loss, logits: Tensor, target: Tensor) -> Tensor:
+    """The weighted sum of the losses, ()."""
+    loss = weights.cross_entropy * cross_entropy_loss(logits, target)
+    return loss + weights.dice * soft_dice_loss(logits, target) if weights.dice else loss
 
 
 def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
@@ -276,7 +282,8 @@ def _parameter_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str,
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
+        encoder = name.startswith(("encoder.", "backbone."))
+        groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,

@@ -1,6 +1,24 @@
-"""The architectures, one paper a file. Importing this package imports torch."""
+"""The architectures, one paper a file. Importing this package imports torch.
 
-from pixelwise.models import unet as _unet  # noqa: F401  (registers itself)
-from pixelwise.models.registry import arguments, build, names
+Every module in it is imported, so that a new file registers itself.
+"""
 
-__all__ = ["arguments", "build", "names"]
+from importlib import import_module
+from pkgutil import iter_modules
+
+from pixelwise.models.outputs import WithAuxiliary
+from pixelwise.models.registry import Architecture, Paper, architecture, arguments, build, names, start_from
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = [
+    "Architecture",
+    "Paper",
+    "WithAuxiliary",
+    "architecture",
+    "arguments",
+    "build",
+    "names",
+    "start_from",
+]

@@ -5,9 +5,13 @@ Source of the networks and of the weights: Wightman, "PyTorch Image Models", htt
 
 from __future__ import annotations
 
+import difflib
+import itertools
 from pathlib import Path
+from typing import Any
 
 import timm
+import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,17 +32,50 @@ def create_encoder(name: str) -> nn.Module:
         `feature_info.reduction()` give C_i and the strides s_i.
 
     Raises:
-        PixelwiseError: timm knows no such network.
+        PixelwiseError: timm knows no such network (the message lists close names), or its features are no pyramid of
+            maps that a decoder could climb (the message says why).
     """
-    try:
-        encoder: nn.Module = timm.create_model(name, features_only=True, pretrained=False)
-    except (RuntimeError, ValueError) as error:  # ValueError: what looks like an address
-        raise PixelwiseError(f"timm has no encoder {name!r}; `timm.list_models()` lists what it has.") from error
+    _check_pyramid(name)
+    encoder: nn.Module = timm.create_model(name, features_only=True, pretrained=False)
     for path, part in list(encoder.named_modules()):
         if isinstance(part, Conv2dSame):
             parent, _, own_name = path.rpartition(".")
             setattr(encoder.get_submodule(parent), own_name, _EvenSizeConv2d(part))
     return encoder
+
+
+def _check_pyramid(name: str) -> None:
+    """See that a network gives maps (B, C, H / s, W / s), each s twice the one before, for any size of photo."""
+    try:
+        with torch.device("meta"):  # shapes only
+            probe = timm.create_model(name, features_only=True, pretrained=False).eval()
+    except (RuntimeError, ValueError) as error:  # ValueError: what looks like an address
+        if timm.is_model(name):
+            raise PixelwiseError(f"{name} cannot be an encoder: timm has no feature maps of it ({error}).") from error
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise PixelwiseError(f"timm has no encoder {name!r}; {meant}`timm.list_models()` lists what it has.") from error
+    info: Any = probe.feature_info
+    strides, channels = info.reduction(), info.channels()
+    if any(coarse != 2 * fine for fine, coarse in itertools.pairwise(strides)):
+        raise PixelwiseError(
+            f"{name} cannot be an encoder: the strides of its feature maps are {strides}, and each has to be twice the "
+            "one before; networks with convolutions all the way, such as resnet50, have such a pyramid."
+        )
+    height, width = 2 * strides[-1], 3 * strides[-1]
+    try:
+        with torch.no_grad():
+            shapes = [tuple(feature.shape) for feature in probe(torch.zeros(1, 3, height, width, device="meta"))]
+    except (AssertionError, RuntimeError) as error:
+        raise PixelwiseError(
+            f"{name} cannot be an encoder: it does not take photos of any size ({str(error).splitlines()[0]})"
+        ) from error
+    wanted = [(1, c, height // s, width // s) for c, s in zip(channels, strides, strict=True)]
+    if shapes != wanted:
+        raise PixelwiseError(
+            f"{name} cannot be an encoder: for a photo of {height} x {width} pixels its feature maps are {shapes}, "
+            f"expected {wanted}."
+        )
 
 
 class _EvenSizeConv2d(nn.Conv2d):

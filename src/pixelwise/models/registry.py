@@ -1,33 +1,97 @@
-"""The registry of architectures: a name, the factory behind it, and the arguments it takes."""
+"""The registry of architectures: a name, the factory behind it, the paper, and the arguments it takes."""
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from pixelwise.errors import PixelwiseError
+from pixelwise.models.weights import load_coco_voc, load_encoder, load_weights
 
 Factory = Callable[..., nn.Module]
-_FACTORIES: dict[str, Factory] = {}
 
 
-def register(name: str) -> Callable[[Factory], Factory]:
-    """Class or function decorator that enters a factory under a name.
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Where an architecture was published.
+
+    Attributes:
+        authors: last names.
+        title: of the paper.
+        venue: conference or journal, and year.
+        arxiv: its number there.
+        figure: the figure that shows the architecture.
+    """
+
+    authors: str
+    title: str
+    venue: str
+    arxiv: str
+    figure: str
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """An entry of the registry.
+
+    Attributes:
+        name: what it is built by.
+        factory: called with `num_classes` and the architecture's own arguments.
+        family: "FCN", "U-Net", ...
+        encoder: the classification network inside, in words.
+        paper: where it was published.
+        weights: which pretrained weights there are, "imagenet" for the encoder or "coco_voc" for all of it, and what
+            the library that has them calls them.
+        summary: one sentence on how it works; strengths and limits: when to take it, when not.
+    """
+
+    name: str
+    factory: Factory
+    family: str
+    encoder: str
+    paper: Paper
+    weights: Mapping[str, str] = field(default_factory=dict)
+    summary: str = ""
+    strengths: str = ""
+    limits: str = ""
+
+
+_ARCHITECTURES: dict[str, Architecture] = {}
+
+
+def register(
+    name: str,
+    *,
+    family: str,
+    encoder: str,
+    paper: Paper,
+    weights: Mapping[str, str] | None = None,
+    summary: str = "",
+    strengths: str = "",
+    limits: str = "",
+) -> Callable[[Factory], Factory]:
+    """Class or function decorator that enters a factory under a name; the arguments are those of `Architecture`.
 
     The factory takes `num_classes` and keyword-only arguments of plain JSON types, and returns a module that maps float
-    (B, 3, H, W) to logits (B, num_classes, H, W) for any H, W >= 1.
+    (B, 3, H, W) to logits (B, num_classes, H, W) for any H, W >= 1; one with an auxiliary head gives `WithAuxiliary` in
+    training mode.
 
     Raises:
         ValueError: the name is taken.
     """
 
     def enter(factory: Factory) -> Factory:
-        if name in _FACTORIES:
+        if name in _ARCHITECTURES:
             raise ValueError(f"a model is already registered as {name!r}")
-        _FACTORIES[name] = factory
+        _ARCHITECTURES[name] = Architecture(
+            name, factory, family, encoder, paper, dict(weights or {}), summary, strengths, limits
+        )
         return factory
 
     return enter
@@ -35,7 +99,20 @@ def register(name: str) -> Callable[[Factory], Factory]:
 
 def names() -> list[str]:
     """The names of all architectures, sorted."""
-    return sorted(_FACTORIES)
+    return sorted(_ARCHITECTURES)
+
+
+def architecture(name: str) -> Architecture:
+    """The registry's entry of a name.
+
+    Raises:
+        PixelwiseError: there is no such architecture; the message lists close names, and all of them.
+    """
+    if name not in _ARCHITECTURES:
+        close = difflib.get_close_matches(name, names(), n=3)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        raise PixelwiseError(f"There is no architecture {name!r}; {meant}There are: {', '.join(names())}.")
+    return _ARCHITECTURES[name]
 
 
 def arguments(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -44,30 +121,62 @@ def arguments(name: str, given: Mapping[str, Any] | None = None) -> dict[str, An
     Raises:
         PixelwiseError: there is no such architecture or no such argument; the message lists the valid ones.
     """
-    if name not in _FACTORIES:
-        raise PixelwiseError(f"There is no architecture {name!r}; there are: {', '.join(names())}.")
-    parameters = inspect.signature(_FACTORIES[name]).parameters
+    parameters = inspect.signature(architecture(name).factory).parameters
     complete = {key: parameter.default for key, parameter in parameters.items() if key != "num_classes"}
     for key, value in (given or {}).items():
         if key not in complete:
-            raise PixelwiseError(f"{name} takes no argument {key!r}; it takes: {', '.join(sorted(complete))}.")
+            takes = ", ".join(sorted(complete)) or "none but num_classes"
+            raise PixelwiseError(f"{name} takes no argument {key!r}; it takes: {takes}.")
         complete[key] = value
     return complete
 
 
-def build(name: str, *, num_classes: int, arguments_given: Mapping[str, Any] | None = None) -> nn.Module:
-    """A network with freshly drawn weights.
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    arguments_given: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+) -> nn.Module:
+    """A network.
 
     Args:
         name: as registered.
         num_classes: number of output channels, the background included.
         arguments_given: what departs from the architecture's defaults.
+        weights: None for freshly drawn ones; "imagenet" for those of the encoder; "coco_voc" for torchvision's
+            `COCO_WITH_VOC_LABELS_V1`, without the last layer of each head where `num_classes` is not 21; or a file of
+            the whole network's weights.
 
     Raises:
-        PixelwiseError: as for `arguments`, or an argument is not of the kind that the architecture takes.
+        PixelwiseError: as for `arguments`; an argument is not of the kind that the architecture takes; there are fewer
+            than two classes; or the weights cannot be had, or do not fit.
     """
     complete = arguments(name, arguments_given)
+    if not isinstance(num_classes, int) or num_classes < 2:
+        raise PixelwiseError(f"num_classes is {num_classes!r}; expected 2 or more, as the background counts as one.")
     try:
-        return _FACTORIES[name](num_classes=num_classes, **complete)
+        module = architecture(name).factory(num_classes=num_classes, **complete)
     except (TypeError, ValueError) as error:  # what torch and Python say to a word in place of a number
         raise PixelwiseError(f"{name} cannot be built with {dict(arguments_given or {})}: {error}.") from error
+    if weights is not None:
+        start_from(module, name, weights)
+    return module
+
+
+def start_from(module: nn.Module, name: str, weights: str | Path) -> None:
+    """Load weights into a network that `build` made, as its argument `weights` says.
+
+    Raises:
+        PixelwiseError: as for `build`.
+    """
+    there = architecture(name).weights
+    if weights == "imagenet":
+        load_encoder(module, weights)
+    elif weights == "coco_voc":
+        if "coco_voc" not in there:
+            having = ", ".join(n for n in names() if "coco_voc" in architecture(n).weights)
+            raise PixelwiseError(f"There are no coco_voc weights for {name}; there are for: {having}.")
+        load_coco_voc(module, there["coco_voc"])
+    else:
+        load_weights(module, Path(weights))

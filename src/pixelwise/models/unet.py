@@ -1,4 +1,4 @@
-"""U-Net on a pretrained encoder, ending at stride 4.
+"""U-Net on a pretrained encoder, ending at stride 4; for the network of the paper see `unet2015.py`.
 
 Source: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015,
 arXiv:1505.04597.
@@ -19,14 +19,15 @@ Departs from the paper:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pixelwise.errors import PixelwiseError
-from pixelwise.models.encoders import create_encoder
-from pixelwise.models.registry import register
+from pixelwise.models.encoders import create_encoder, load_imagenet_weights
+from pixelwise.models.registry import Paper, register
 
 
 class ConvNormAct(nn.Sequential):
@@ -78,7 +79,22 @@ class DecoderBlock(nn.Module):
         return merged
 
 
-@register("unet")
+@register(
+    "unet",
+    family="U-Net",
+    encoder="any of timm, by default EfficientNet-Lite0",
+    paper=Paper(
+        "Ronneberger, Fischer, Brox",
+        "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+        "MICCAI 2015",
+        "1505.04597",
+        "Figure 1",
+    ),
+    weights={"imagenet": "timm"},
+    summary="A classification network that knows photographs already, and a light U-Net decoder down to stride 4.",
+    strengths="The one to start with: learns from few photos, small, quick on a processor, and safe to run in tiles.",
+    limits="Logits at stride 4 are interpolated: lines of a pixel or two are lost, unless the decoder gets more levels.",
+)
 class UNet(nn.Module):
     """U-Net on a timm encoder; see the head of the file.
 
@@ -100,6 +116,7 @@ class UNet(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        self.encoder_name = encoder
         self.encoder = create_encoder(encoder)
         channels = self.encoder.feature_info.channels()[::-1]  # type: ignore[union-attr, operator]
         self.size_multiple = max(self.encoder.feature_info.reduction())  # type: ignore[union-attr, operator]
@@ -127,3 +144,11 @@ class UNet(nn.Module):
         y = self.classifier(self.dropout(y))
         y = F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
         return y[..., :height, :width]
+
+    def load_encoder(self, weights: str | Path) -> None:
+        """Load ImageNet weights into the encoder: "imagenet", timm's own, or a file of them.
+
+        Raises:
+            PixelwiseError: the weights cannot be had, or do not fit.
+        """
+        load_imagenet_weights(self.encoder, self.encoder_name, weights)
