@@ -6,7 +6,7 @@ and the layers of the authors' `voc-fcn32s`, `voc-fcn16s` and `voc-fcn8s` (https
 As there: the two fully connected layers of VGG-16 are convolutions, fc6 (7x7) and fc7 (1x1), with dropout; a 1x1
 convolution that starts at zero scores the classes; scores are upsampled by transposed convolutions that start as
 bilinear interpolation and learn; FCN-16s adds the scores of pool4 to those of fc7, FCN-8s those of pool3 as well. The
-photo is padded by 100 pixels, so that fc6, which does not pad, sees any photo whole; the answer is cropped to the photo.
+photo is padded by 100 pixels, so that fc6, which does not pad, sees any photo whole; the answer is cropped to it.
 
 Departs:
 

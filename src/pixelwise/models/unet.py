@@ -93,7 +93,7 @@ class DecoderBlock(nn.Module):
     weights={"imagenet": "timm"},
     summary="A classification network that knows photographs already, and a light U-Net decoder down to stride 4.",
     strengths="The one to start with: learns from few photos, small, quick on a processor, and safe to run in tiles.",
-    limits="Logits at stride 4 are interpolated: lines of a pixel or two are lost, unless the decoder gets more levels.",
+    limits="Logits at stride 4 are interpolated: lines of a pixel or two are lost unless the decoder goes further.",
 )
 class UNet(nn.Module):
     """U-Net on a timm encoder; see the head of the file.
