@@ -40,7 +40,7 @@ LAYERS = (
     Layer("part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves"),
     Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models"),
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export"),
-    Layer("part", training="data.loader"),
+    Layer("part", training="data.loader pretrained"),
     Layer("verb", runtime="segmenter"),
     Layer("verb", runtime="api batch evaluate"),
     Layer("verb", training="trained"),
@@ -51,10 +51,11 @@ LAYERS = (
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "openvino", "onnxruntime"}
+RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "openvino", "onnxruntime"}
 
-# The cli starts the training half, inside the function of the command that needs it.
-STARTS_TRAINING = {"cli"}
+# These start the training half, inside the function that needs it: the commands, and loading a model that has to be
+# converted first.
+STARTS_TRAINING = {"cli", "api"}
 
 # What `import pixelwise` must not load.
 HEAVY = [

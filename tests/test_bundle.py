@@ -148,7 +148,7 @@ def test_a_format_version_that_is_none_is_refused(bundle: Path, version: object)
 
 
 def test_a_newer_format_is_refused_before_anything_else_of_it_is_read(bundle: Path):
-    (bundle / "config.json").write_text('{"format_version": 2}', encoding="utf-8")
+    (bundle / "config.json").write_text(f'{{"format_version": {FORMAT_VERSION + 1}}}', encoding="utf-8")
     with pytest.raises(BundleError, match=r"bundle format 2, this pixelwise reads up to 1; update pixelwise"):
         read_bundle(bundle)
 

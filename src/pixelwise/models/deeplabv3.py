@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_large
 
 from pixelwise.models.heads import BackboneWithHeads, FCNHead
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.resnet import FINAL_CHANNELS, MIDDLE_CHANNELS, DilatedResNet
 from pixelwise.models.weights import fit, read_state, torchvision_state
 
@@ -147,8 +147,8 @@ def _deeplabv3(depth: int, *, num_classes: int, output_stride: int, auxiliary: b
     encoder="ResNet-50",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet50_Weights.IMAGENET1K_V1",
-        "coco_voc": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet50_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="A dilated ResNet-50, then convolutions of four reaches and the mean of the whole photo side by side.",
     strengths="Sees objects of any size in their surroundings; the usual choice where accuracy counts.",
@@ -165,8 +165,8 @@ def deeplabv3_resnet50(*, num_classes: int, output_stride: int = 8, auxiliary: b
     encoder="ResNet-101",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet101_Weights.IMAGENET1K_V1",
-        "coco_voc": "DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet101_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="DeepLabV3-ResNet50 with twice the depth.",
     strengths="The most accurate weights that torchvision has.",
@@ -183,8 +183,8 @@ def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: 
     encoder="MobileNetV3-Large",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision MobileNet_V3_Large_Weights.IMAGENET1K_V1",
-        "coco_voc": "DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("MobileNet_V3_Large_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="DeepLabV3's head on a MobileNetV3 at output stride 16.",
     strengths="As accurate as FCN-ResNet50 in torchvision's figures, for a fifteenth of its multiply-adds.",

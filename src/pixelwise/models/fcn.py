@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.vgg import load_vgg16, vgg16_stages
 from pixelwise.models.weights import State, fit
 
@@ -36,7 +36,7 @@ PAPER = Paper(
     "1411.4038",
     "Figure 3",
 )
-WEIGHTS = {"imagenet": "torchvision VGG16_Weights.IMAGENET1K_V1 (or VGG16_BN_Weights)"}
+WEIGHTS = {"imagenet": Weights("VGG16_Weights.IMAGENET1K_V1")}
 
 # Where the authors crop, in pixels of the map that is cropped. It follows from where the middle of each map's first
 # pixel lies in the photo; tests/models/test_fcn.py works it out.

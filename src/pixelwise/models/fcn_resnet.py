@@ -14,7 +14,7 @@ Departs from the paper, as torchvision does:
 from __future__ import annotations
 
 from pixelwise.models.heads import BackboneWithHeads, FCNHead
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.resnet import FINAL_CHANNELS, MIDDLE_CHANNELS, DilatedResNet
 
 PAPER = Paper(
@@ -37,8 +37,8 @@ def _fcn(depth: int, *, num_classes: int, auxiliary: bool) -> BackboneWithHeads:
     encoder="ResNet-50",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet50_Weights.IMAGENET1K_V1",
-        "coco_voc": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet50_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="A ResNet-50 that is dilated to stride 8, one convolution, scores, interpolation.",
     strengths="Plain and dependable: a quarter of the weights of the FCNs on VGG-16, far more accurate.",
@@ -55,8 +55,8 @@ def fcn_resnet50(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHea
     encoder="ResNet-101",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet101_Weights.IMAGENET1K_V1",
-        "coco_voc": "FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet101_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="FCN-ResNet50 with twice the depth.",
     strengths="Three points of mean IoU above FCN-ResNet50 in torchvision's figures.",

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.vgg import STAGES, conv3x3, load_vgg16, vgg16_stages
 
 
@@ -65,7 +65,7 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
         "1511.00561",
         "Figure 2",
     ),
-    weights={"imagenet": "torchvision VGG16_BN_Weights.IMAGENET1K_V1"},
+    weights={"imagenet": Weights("VGG16_BN_Weights.IMAGENET1K_V1")},
     summary="VGG-16 and its mirror image; the decoder learns from where the encoder's maxima were.",
     strengths="Answers at the photo's own resolution, with a quarter of FCN's weights and little memory for skips.",
     limits="Positions say where, not what: features lost by pooling stay lost; the decoder is as slow as VGG-16.",
