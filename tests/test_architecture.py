@@ -37,10 +37,14 @@ LAYERS = (
     Layer("leaf", runtime="errors"),
     Layer("leaf", runtime="files labels decoding"),
     Layer("leaf", runtime="images masks"),
-    Layer("part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves"),
-    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models"),
-    Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export"),
-    Layer("part", training="data.loader pretrained"),
+    Layer(
+        "part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves trace"
+    ),
+    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models receptive"),
+    Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export stages"),
+    Layer("part", training="data.loader describe"),
+    Layer("part", training="diagram"),
+    Layer("part", training="handbook"),
     Layer("verb", runtime="segmenter"),
     Layer("verb", runtime="api batch evaluate"),
     Layer("verb", training="trained"),

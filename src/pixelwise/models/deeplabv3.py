@@ -170,7 +170,7 @@ def deeplabv3_resnet50(*, num_classes: int, output_stride: int = 8, auxiliary: b
     },
     summary="DeepLabV3-ResNet50 with twice the depth.",
     strengths="The most accurate weights that torchvision has.",
-    limits="One point above ResNet-50 in torchvision's figures, for half as much time again.",
+    limits="One point above ResNet-50 in torchvision's figures, for half as many multiply-adds again.",
 )
 def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on ResNet-101 at an output stride of 8 or 16, with an auxiliary head in training if wanted."""
@@ -187,7 +187,7 @@ def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: 
         "coco_voc": Weights("DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="DeepLabV3's head on a MobileNetV3 at output stride 16.",
-    strengths="As accurate as FCN-ResNet50 in torchvision's figures, for a fifteenth of its multiply-adds.",
+    strengths="As accurate as FCN-ResNet50 in torchvision's figures, for a fourteenth of its multiply-adds.",
     limits="Coarser borders than at stride 8.",
 )
 def deeplabv3_mobilenet_v3_large(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:

@@ -163,7 +163,7 @@ def _zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     weights=WEIGHTS,
     summary="VGG-16 made fully convolutional: scores at stride 32, interpolated to the photo in one step.",
     strengths="The simplest of the family and the first stage of training FCN-16s and FCN-8s.",
-    limits="Borders are as coarse as its stride of 32; 134 million weights, three quarters of them in fc6.",
+    limits="Borders are as coarse as its stride of 32; 136 million weights, three quarters of them in fc6.",
 )
 def fcn32s(
     *,

@@ -59,7 +59,7 @@ class DoubleConv(nn.Sequential):
     summary="Each level of the contracting path hands its features to the level of the expanding path beside it.",
     strengths="Fine detail from few training photos of one kind: cells, roads, documents.",
     limits="Starts from random weights, so photographs of many things take far more than with a pretrained encoder. "
-    "Slow: half of its work is done at the two finest resolutions.",
+    "Slow: nearly half of its work is done at the two finest resolutions.",
 )
 class UNet2015(nn.Module):
     """The U-Net of the paper; see the head of the file.
