@@ -27,7 +27,7 @@ def table(descriptions: list[Description]) -> str:
             "strengths": description.entry.strengths,
             "limits": description.entry.limits,
             "paper": asdict(description.entry.paper),
-            "weights": dict(description.entry.weights),
+            "weights": {kind: asdict(weights) for kind, weights in description.entry.weights.items()},
             "parameters": description.parameters,
             "multiply_adds": description.multiply_adds,
             "output_stride": description.output_stride,
