@@ -170,9 +170,9 @@ def print_architectures(architectures: Sequence[ArchitectureFacts]) -> None:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
         table.add_column("name", min_width=longest, no_wrap=True)
         table.add_column("encoder", min_width=17, no_wrap=True)
-        for heading, width in (("weights", 7), ("mult-adds", 9), ("stride", 6)):
+        for heading, width in (("params", 7), ("MACs", 7), ("stride", 6)):
             table.add_column(heading, justify="right", min_width=width, no_wrap=True)
-        table.add_column("trained", no_wrap=True)
+        table.add_column("pretrained", no_wrap=True)
         for facts in members:
             size, work = f"{facts.parameters / 1e6:.1f} M", f"{facts.multiply_adds / 1e9:.1f} G"
             pretrained = "\n".join(facts.weights) or "none"
@@ -181,9 +181,10 @@ def print_architectures(architectures: Sequence[ArchitectureFacts]) -> None:
         out.print()
     licences = sorted({f"{w.licence} ({w.library})" for facts in architectures for w in facts.weights.values()})
     out.print(
-        "Weights and multiply-adds with 21 classes; multiply-adds of convolutions for a photo of 512 x 512; stride of\n"
-        "the coarsest map. imagenet: pretrained encoder, to train from. coco_voc: the whole network, by torchvision;\n"
-        "it segments as it is: pixelwise segment PHOTO --model NAME. More of one: pixelwise describe NAME.\n"
+        "params: with 21 classes. MACs: multiply-adds of the convolutions for a photo of\n"
+        "512 x 512. stride: of the coarsest feature map. imagenet: weights of the encoder,\n"
+        "to train from. coco_voc: of the whole network, by torchvision; it segments as it\n"
+        "is: pixelwise segment PHOTO --model NAME. More of one: pixelwise describe NAME.\n"
         f"Licences: code Apache-2.0; pretrained weights {', '.join(licences)}.",
         soft_wrap=True,
     )
