@@ -41,7 +41,8 @@ SMP = {
     "unet": ("Unet", "tu-tf_efficientnet_lite0"),
     "unet2015": ("Unet", "vgg13"),
     "segnet": ("Unet", "vgg16_bn"),
-    "fcn8s": ("FPN", "vgg16"),
+    "deeplabv3_resnet50": ("DeepLabV3", "resnet50"),
+    "deeplabv3_resnet101": ("DeepLabV3", "resnet101"),
 }
 
 # What a SegNet would hold that handed its feature maps to the decoder; the work is the same.
@@ -116,33 +117,35 @@ def _compare(name: str, options: argparse.Namespace) -> list[Comparison]:
     print(name, file=sys.stderr)
     torch.manual_seed(0)
     ours = build(name, num_classes=CLASSES)
-    label, theirs = _peer(name)
-    photo = torch.randn(1, 3, options.size, options.size)
-    if theirs is not None and name in TORCHVISION:
+    peers = _peers(name)
+    if name in TORCHVISION:
+        theirs = peers[f"torchvision {name}"]
         theirs.load_state_dict(ours.state_dict())
-        _check_equal(ours.eval(), theirs.eval(), photo)
+        _check_equal(ours.eval(), theirs.eval(), torch.randn(1, 3, options.size, options.size))
     found = []
     for what, task in (("forward", _forward), ("training step", _training_step)):
-        tasks = [task(network, options.size) for network in (ours, theirs) if network is not None]
-        times = _alternate(tasks, options.repetitions)
-        found.append(Comparison(name, label, what, times[0], times[1] if len(times) > 1 else None))
+        times = _alternate([task(network, options.size) for network in (ours, *peers.values())], options.repetitions)
+        rivals = zip(peers, times[1:], strict=True) if peers else [("", None)]
+        found += [Comparison(name, peer, what, times[0], theirs) for peer, theirs in rivals]
     return found
 
 
-def _peer(name: str) -> tuple[str, nn.Module | None]:
-    """The network to compare with, and what to call it."""
+def _peers(name: str) -> dict[str, nn.Module]:
+    """The networks to compare with, under what to call them."""
+    peers: dict[str, nn.Module] = {}
     if name in TORCHVISION:
         from torchvision.models import segmentation
 
         make = getattr(segmentation, name)
-        return f"torchvision {name}", make(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
+        peers[f"torchvision {name}"] = make(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
     if name in SMP and importlib.util.find_spec("segmentation_models_pytorch") is not None:
         import segmentation_models_pytorch as smp
 
         kind, encoder = SMP[name]
-        network: nn.Module = getattr(smp, kind)(encoder_name=encoder, encoder_weights=None, classes=CLASSES)
-        return f"smp {kind}, {encoder}", network
-    return "", None
+        peers[f"smp {kind}, {encoder}"] = getattr(smp, kind)(
+            encoder_name=encoder, encoder_weights=None, classes=CLASSES
+        )
+    return peers
 
 
 def _check_equal(ours: nn.Module, theirs: nn.Module, photo: Tensor) -> None:
@@ -215,7 +218,7 @@ def _print(report: Report, comparisons: list[Comparison]) -> None:
     ]
     report.show(table(["architecture", "what", "ours", "peer", "theirs", "ours / theirs"], rows))
     for found in comparisons:
-        if found.ratio is not None and found.name in TORCHVISION:
+        if found.ratio is not None and found.peer.startswith("torchvision"):
             target = f"{found.name}, {found.what}, at most {SLOWER} times torchvision's"
             report.show(verdict(target, found.ratio <= SLOWER, f"{found.ratio:.2f}"))
 
