@@ -77,7 +77,7 @@ def test_a_damaged_model_is_refused(tmp_path: Path):
 
 def test_an_architecture_that_nobody_has_trained_is_said_to_be_one():
     with pytest.raises(
-        BundleError, match="segnet is an architecture that has to be trained first.*ready to use are: def"
+        BundleError, match=r"segnet is an architecture that has to be trained first.*ready to use are: def"
     ):
         find_model("segnet")
 
