@@ -16,7 +16,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import nn
@@ -55,6 +55,7 @@ class Stage:
         layers: such as "2 × 3×3 conv"; a line each.
         channels, height, width: of the feature map that leaves it.
         stride: distance of neighbouring units of that map in pixels of the photo; a fraction where it is finer.
+        widths: channels after each of its convolutions, where these are alike but for that; else `(channels,)`.
         rates: dilation rates above 1, ascending.
         parameters: of its modules.
         multiply_adds: of its convolutions.
@@ -69,6 +70,7 @@ class Stage:
     height: int
     width: int
     stride: float
+    widths: tuple[int, ...]
     rates: tuple[int, ...]
     parameters: int
     multiply_adds: int
@@ -127,21 +129,21 @@ def stages_of(trace: Trace, seen: list[View], *, num_classes: int) -> tuple[tupl
     last = home[trace.answer]
     _, channels, height, width = trace.operations[trace.answer].shape
     cropped = (height, width) != (stages[last].height, stages[last].width)
-    stages.append(
-        Stage(
-            "answer",
-            "answer",
-            ("crop",) if cropped else (),
-            channels,
-            height,
-            width,
-            float(seen[trace.answer].stride),
-            (),
-            0,
-            0,
-            0,
-        )
+    answer = replace(
+        stages[last],
+        name="answer",
+        kind="answer",
+        layers=("crop",) if cropped else (),
+        channels=channels,
+        height=height,
+        width=width,
+        widths=(channels,),
+        rates=(),
+        parameters=0,
+        multiply_adds=0,
+        activation_bytes=0,
     )
+    stages.append(answer)
     edges.append(Edge(last, len(stages) - 1, "features", channels, height, width, cropped))
     return tuple(stages), tuple(edges)
 
@@ -247,6 +249,7 @@ def _stage(trace: Trace, seen: list[View], draft: _Draft, num_classes: int, scor
         height=height,
         width=width,
         stride=float(stride),
+        widths=_widths(trace, draft, operations) or (channels,),
         rates=tuple(sorted({op.dilation for op in operations} - {1})),
         parameters=sum(
             parameter.numel()
@@ -300,8 +303,13 @@ def _layers(trace: Trace, draft: _Draft, operations: list[Operation]) -> tuple[s
     blocks = _blocks(trace, draft)
     if blocks:
         return blocks
-    words = [word for op in operations if (word := _word(trace, op))]
+    words = [word for op in operations if (word := _word(trace, op))] or _deeds(trace, operations)
     return tuple(word if count == 1 else f"{count} × {word}" for word, count in _runs(words))
+
+
+def _deeds(trace: Trace, operations: list[Operation]) -> list[str]:
+    deed = _deed(trace, operations)
+    return [] if deed == "photo" else [deed]
 
 
 def _blocks(trace: Trace, draft: _Draft) -> tuple[str, ...]:
@@ -319,11 +327,12 @@ def _blocks(trace: Trace, draft: _Draft) -> tuple[str, ...]:
 def _word(trace: Trace, operation: Operation) -> str:
     if operation.kind in (CONVOLUTION, TRANSPOSED):
         kernel = f"{operation.kernel}×{operation.kernel}"
-        what = "transposed conv" if operation.kind == TRANSPOSED else "conv"
+        if operation.kind == TRANSPOSED:
+            return f"transposed conv ×{operation.stride}, {kernel}"
         source = trace.operations[operation.inputs[0]]
         depthwise = "depthwise " if 1 < operation.groups == source.shape[1] else ""
         stride = f", stride {operation.stride}" if operation.stride > 1 else ""
-        return f"{kernel} {depthwise}{what}{stride}"
+        return f"{kernel} {depthwise}conv{stride}"
     if operation.kind in (MAX_POOL, MEAN_POOL):
         stride = f", stride {operation.stride}" if operation.stride != operation.kernel else ""
         return f"{operation.kernel}×{operation.kernel} {operation.kind}{stride}"
@@ -331,8 +340,14 @@ def _word(trace: Trace, operation: Operation) -> str:
         return "mean over the photo"
     if operation.kind == RESIZE:
         factor = operation.shape[-1] / trace.operations[operation.inputs[0]].shape[-1]
-        return f"×{factor:.4g} bilinear"
+        return f"bilinear ×{factor:.4g}"
     return ""
+
+
+def _widths(trace: Trace, draft: _Draft, operations: list[Operation]) -> tuple[int, ...]:
+    convolutions = [op for op in operations if op.kind == CONVOLUTION]
+    alike = len({(op.kernel, op.dilation, op.shape[-2:]) for op in convolutions}) == 1
+    return tuple(op.shape[1] for op in convolutions) if alike and not _blocks(trace, draft) else ()
 
 
 def _runs(words: list[str]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""What a network does, operation by operation: shapes and weights' sizes only, so that any size of photo costs nothing."""
+"""What a network does, operation by operation; shapes only, so that any size of photo costs nothing."""
 
 from __future__ import annotations
 
