@@ -23,7 +23,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make requirements" $(DEV)/bin/pip-compile pyp
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench requirements clean
+.PHONY: help demo test check format docs bench requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,12 +45,16 @@ format: $(DEV)/project.stamp ## Format the code and mend what the linter can men
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
 
+docs: $(DEV)/project.stamp ## Write docs/architectures.md, its drawings and the shipped table from the models
+	$(DEV)/bin/python -m pixelwise.handbook
+
 bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DATA=DIR with voc/ and coco/ for those that need data
 	$(DEV)/bin/python benchmarks/cold_start.py --runtime-python $(RUNTIME)/bin/python
 	$(RUNTIME)/bin/python benchmarks/engines.py
 	$(RUNTIME)/bin/python benchmarks/large_image.py --native
 	$(RUNTIME)/bin/python benchmarks/voc_accuracy.py --voc $(DATA)/voc --coco $(DATA)/coco --flip
 	$(DEV)/bin/python benchmarks/export_parity.py --data $(DATA)/voc
+	$(DEV)/bin/python benchmarks/models.py
 	$(RUNTIME)/bin/python benchmarks/install_size.py
 
 # The dev set is resolved first and binds the others, so that a version is the same wherever it is pinned.

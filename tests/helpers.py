@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +73,20 @@ ENVIRONMENT = {
 }
 
 
-def pixelwise(*arguments: str | Path, cwd: Path, stdin: bytes = b"", status: int = 0) -> tuple[str, str]:
+def pixelwise(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes = b"",
+    status: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[str, str]:
     """Run the command line as a user would; its output and its errors. A traceback is never among them."""
     done = subprocess.run(
         [sys.executable, "-m", "pixelwise", *map(str, arguments)],
         cwd=cwd,
         input=stdin,
         capture_output=True,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | dict(environment or {}),
         timeout=600,
         check=False,
     )

@@ -40,14 +40,16 @@ LAYERS = (
     Layer(
         "part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves trace"
     ),
-    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models receptive"),
+    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models receptive wording"),
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export stages"),
-    Layer("part", training="data.loader describe"),
+    Layer("part", training="data.loader describe shapes"),
+    Layer("part", training="layout"),
+    Layer("part", training="u_layout"),
     Layer("part", training="diagram"),
     Layer("part", training="handbook"),
     Layer("verb", runtime="segmenter"),
     Layer("verb", runtime="api batch evaluate"),
-    Layer("verb", training="trained"),
+    Layer("verb", training="trained pretrained"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ report"),
     Layer("cli", runtime="cli"),
@@ -55,10 +57,11 @@ LAYERS = (
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "openvino", "onnxruntime"}
+RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "openvino", "onnxruntime"}
 
-# The cli starts the training half, inside the function of the command that needs it.
-STARTS_TRAINING = {"cli"}
+# These start the training half, inside the function that needs it: the commands, and loading a model that has to be
+# converted first.
+STARTS_TRAINING = {"cli", "api"}
 
 # What `import pixelwise` must not load.
 HEAVY = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from helpers import COLOURS, DEFAULT_BUNDLE, SPEC, digests
-from pixelwise.bundle import BundleConfig, InputSpec, read_bundle, write_bundle
+from pixelwise.bundle import FORMAT_VERSION, BundleConfig, InputSpec, read_bundle, write_bundle
 from pixelwise.errors import BundleError, OutputError
 
 CONFIG = BundleConfig(
@@ -148,8 +148,10 @@ def test_a_format_version_that_is_none_is_refused(bundle: Path, version: object)
 
 
 def test_a_newer_format_is_refused_before_anything_else_of_it_is_read(bundle: Path):
-    (bundle / "config.json").write_text('{"format_version": 2}', encoding="utf-8")
-    with pytest.raises(BundleError, match=r"bundle format 2, this pixelwise reads up to 1; update pixelwise"):
+    (bundle / "config.json").write_text(f'{{"format_version": {FORMAT_VERSION + 1}}}', encoding="utf-8")
+    with pytest.raises(
+        BundleError, match=rf"bundle format {FORMAT_VERSION + 1}, this pixelwise reads up to {FORMAT_VERSION}; update"
+    ):
         read_bundle(bundle)
 
 
@@ -171,6 +173,7 @@ def test_a_config_that_lacks_a_part_is_refused(bundle: Path, key: str):
         ("input", {**CONFIG.to_json()["input"], "std": [0.5, 0, 0.5]}),
         ("input", {**CONFIG.to_json()["input"], "long_side": 0}),
         ("input", {**CONFIG.to_json()["input"], "long_side": float("inf")}),
+        ("input", {**CONFIG.to_json()["input"], "short_side": None}),
         ("input", {**CONFIG.to_json()["input"], "size_multiple": "many"}),
         ("input", {**CONFIG.to_json()["input"], "channel_order": "BGR"}),
         ("architecture", "unet"),
@@ -202,6 +205,35 @@ def test_an_input_spec_says_what_is_wrong_with_it():
         InputSpec((0, 0, 0), (1, 1, -1), 64, 32)
     with pytest.raises(BundleError, match="must be positive"):
         InputSpec((0, 0, 0), (1, 1, 1), 64, 0)
+    for sides in ((None, None), (64, 64), (None, 0), (-1, None)):
+        with pytest.raises(BundleError, match="One of long_side and short_side must be given"):
+            InputSpec((0, 0, 0), (1, 1, 1), sides[0], 32, short_side=sides[1])
+
+
+@pytest.mark.parametrize(
+    ("photo", "by_longer", "by_shorter"),
+    [
+        ((480, 640), (390, 520), (520, 693)),
+        ((640, 480), (520, 390), (693, 520)),
+        ((520, 520), (520, 520), (520, 520)),
+        ((100, 400), (130, 520), (520, 2080)),
+        ((10, 4000), (1, 520), (5, 2080)),  # a strip does not become 200,000 pixels long
+        ((1, 1), (520, 520), (520, 520)),
+    ],
+)
+def test_photos_are_scaled_by_one_of_their_sides(
+    photo: tuple[int, int], by_longer: tuple[int, int], by_shorter: tuple[int, int]
+):
+    assert InputSpec((0, 0, 0), (1, 1, 1), 520, 1).size_seen(*photo) == by_longer
+    assert InputSpec((0, 0, 0), (1, 1, 1), None, 1, short_side=520).size_seen(*photo) == by_shorter
+
+
+def test_a_shorter_side_is_written_as_the_newer_format():
+    spec = InputSpec((0, 0, 0), (1, 1, 1), None, 1, short_side=520)
+    raw = json.loads(json.dumps(replace(CONFIG, input_spec=spec).to_json()))
+    assert raw["format_version"] == 2
+    assert "long_side" not in raw["input"]
+    assert BundleConfig.from_json(raw).input_spec == spec
 
 
 # Writing is whole or not at all, and never over anything else.

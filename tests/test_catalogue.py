@@ -7,7 +7,14 @@ import pytest
 
 from helpers import COLOURS, DEFAULT_BUNDLE, SPEC
 from pixelwise.bundle import BundleConfig, write_bundle
-from pixelwise.catalogue import DEFAULT_MODEL, find_model, model_names
+from pixelwise.catalogue import (
+    DEFAULT_MODEL,
+    architectures,
+    cached_path,
+    find_model,
+    model_names,
+    pretrained_names,
+)
 from pixelwise.errors import BundleError
 
 
@@ -42,7 +49,7 @@ def test_a_model_in_a_directory_called_like_a_built_in_one_comes_first(tmp_path:
 
 @pytest.mark.parametrize("name", ["resnet", "defaul", "x" * 5000, "a/b", "bad\0name"])
 def test_an_unknown_name_is_answered_with_those_there_are(name: str):
-    with pytest.raises(BundleError, match=r"There is no model .*the built-in ones are: .*\bdefault\b"):
+    with pytest.raises(BundleError, match=r"There is no model .*Built in: .*\bdefault\b.*pretrained: .*fcn_resnet50"):
         find_model(name)
 
 
@@ -66,3 +73,30 @@ def test_a_damaged_model_is_refused(tmp_path: Path):
     (path / "model.safetensors").write_bytes(weights)
     with pytest.raises(BundleError, match=r"model\.safetensors is not what config\.json says it is"):
         find_model(path)
+
+
+def test_close_names_are_offered():
+    with pytest.raises(BundleError, match="did you mean deeplabv3_resnet50 or deeplabv3_resnet101"):
+        find_model("deeplab_resnet50")
+
+
+def test_what_torchvision_has_weights_for_is_pretrained():
+    assert pretrained_names() == [
+        "deeplabv3_mobilenet_v3_large",
+        "deeplabv3_resnet101",
+        "deeplabv3_resnet50",
+        "fcn_resnet101",
+        "fcn_resnet50",
+    ]
+    assert {facts.name for facts in architectures()} > set(pretrained_names())
+
+
+def test_a_pretrained_model_is_looked_for_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = cached_path("fcn_resnet50")
+    assert path.is_relative_to(tmp_path)
+    assert path.name == "fcn_resnet50-coco_with_voc_labels_v1"
+    with pytest.raises(BundleError, match="is not a model"):
+        find_model("fcn_resnet50")
+    small_bundle(path)
+    assert find_model("fcn_resnet50").config.name == "small"

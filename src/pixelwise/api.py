@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.catalogue import DEFAULT_MODEL, find_model
+from pixelwise.bundle import CONFIG, Bundle
+from pixelwise.catalogue import DEFAULT_MODEL, cached_path, find_model, is_named, pretrained_names
 from pixelwise.decoding import Source
 from pixelwise.engine import EngineName, Precision, load_engine
+from pixelwise.errors import BundleError, PixelwiseError
 from pixelwise.images import Photo
 from pixelwise.segmentation import Segmentation
 from pixelwise.segmenter import Segmenter, Size
@@ -29,7 +31,8 @@ def load(
     """Load a model, ready to segment any number of photos.
 
     Args:
-        model: a name from `pixelwise models`, or a bundle's directory.
+        model: a name from `pixelwise models`, or a bundle's directory. A pretrained one is fetched and converted when
+            it is first used, which takes torch, and lies in the user's cache from then on.
         engine: "onnxruntime" starts fastest, "openvino" computes fastest; "auto" goes by `photos`.
         precision: "fp32", "bf16", or "auto": what the engine finds best on this processor.
         photos: how many will be segmented, None for many.
@@ -39,9 +42,10 @@ def load(
 
     Raises:
         BundleError: there is no such model, or it is damaged.
+        PixelwiseError: it is to be converted, and that takes torch, or its weights cannot be fetched.
         EngineError: the engine is not installed, or cannot run it.
     """
-    bundle = find_model(model)
+    bundle = _bundle(model)
     loaded = load_engine(bundle.graph, name=engine, precision=precision, photos=photos)
     config = bundle.config
     return Segmenter(loaded, config.classes, config.input_spec, size=size, flip=flip, tiling=tiling)
@@ -62,3 +66,32 @@ def segment(photo: Source | NDArray[np.uint8] | Photo, *, model: str | Path = DE
         BundleError: there is no such model, or it is damaged.
     """
     return load(model, photos=1)(photo)
+
+
+def needs_conversion(model: str | Path) -> bool:
+    """Whether a model is a pretrained one that is not in the cache yet, so that loading it takes torch, and a while."""
+    return _is_pretrained(model) and not (cached_path(str(model)) / CONFIG).is_file()
+
+
+def _is_pretrained(model: str | Path) -> bool:
+    return is_named(model) and str(model) in pretrained_names()
+
+
+def _bundle(model: str | Path) -> Bundle:
+    if not _is_pretrained(model):
+        return find_model(model)
+    try:
+        return find_model(model)
+    except BundleError:  # not there yet, damaged, or of a newer format: made anew
+        return _convert(str(model))
+
+
+def _convert(name: str) -> Bundle:
+    try:
+        from pixelwise.pretrained import convert_pretrained
+    except ModuleNotFoundError as error:
+        raise PixelwiseError(
+            f"{name} has to be converted once, which needs {error.name}; `pip install pixelwise[train]` brings it, and "
+            "afterwards the model runs without."
+        ) from error
+    return convert_pretrained(name, cached_path(name))

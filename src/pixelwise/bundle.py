@@ -23,7 +23,12 @@ from typing import Any
 from pixelwise.errors import BundleError, OutputError, PixelwiseError
 from pixelwise.labels import ClassTable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format: with `short_side`. A model that does without is written as version 1."""
+
+LARGEST_RATIO = 4
+"""Photos longer than so many times their shorter side are scaled by their longer one, lest a strip become endless."""
+
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
 
 
@@ -34,23 +39,39 @@ class InputSpec:
     Attributes:
         mean: RGB, subtracted from values scaled to 0-1.
         std: RGB, divides them after that.
-        long_side: longer side that photos are scaled to, in pixels.
+        long_side: longer side that photos are scaled to, in pixels; None where `short_side` is given.
         size_multiple: height and width are padded to a multiple of this, in pixels, with the mean colour.
         channel_order: always "RGB"; written down so that other readers need not guess.
+        short_side: shorter side that photos are scaled to, in pixels, as torchvision's weights want it.
     """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    long_side: int
+    long_side: int | None
     size_multiple: int
     channel_order: str = "RGB"
+    short_side: int | None = None
 
     def __post_init__(self) -> None:
         finite = all(map(math.isfinite, (*self.mean, *self.std)))
         if len(self.mean) != 3 or len(self.std) != 3 or not finite or min(self.std) <= 0:
             raise BundleError(f"mean {self.mean} and std {self.std} must be three finite numbers each, std positive.")
-        if self.long_side < 1 or self.size_multiple < 1 or self.channel_order != "RGB":
-            raise BundleError("long_side and size_multiple must be positive, and channel_order must be RGB.")
+        sides = [side for side in (self.long_side, self.short_side) if side is not None]
+        if len(sides) != 1 or sides[0] < 1 or self.size_multiple < 1 or self.channel_order != "RGB":
+            raise BundleError(
+                "One of long_side and short_side must be given, it and size_multiple must be positive, and "
+                "channel_order must be RGB."
+            )
+
+    def size_seen(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a photo is scaled to, before padding."""
+        shorter, longer = sorted((height, width))
+        if self.long_side is not None:
+            scale = self.long_side / longer
+        else:
+            target = self.short_side or 0
+            scale = min(target / shorter, LARGEST_RATIO * target / longer)
+        return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +100,7 @@ class BundleConfig:
         """As plain JSON types, without the files' hashes."""
         spec = self.input_spec
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": 1 if spec.long_side is not None else 2,
             "name": self.name,
             "architecture": {"name": self.architecture, "arguments": dict(self.arguments)},
             "classes": self.classes.to_json(),
@@ -88,7 +109,7 @@ class BundleConfig:
                 "mean": list(spec.mean),
                 "std": list(spec.std),
                 "channel_order": spec.channel_order,
-                "long_side": spec.long_side,
+                **({"long_side": spec.long_side} if spec.short_side is None else {"short_side": spec.short_side}),
                 "size_multiple": spec.size_multiple,
             },
             "provenance": dict(self.provenance),
@@ -107,9 +128,10 @@ class BundleConfig:
             spec = InputSpec(
                 mean=_triple(given["mean"]),
                 std=_triple(given["std"]),
-                long_side=int(given["long_side"]),
+                long_side=None if "short_side" in given else int(given["long_side"]),
                 size_multiple=int(given["size_multiple"]),
                 channel_order=str(given["channel_order"]),
+                short_side=int(given["short_side"]) if "short_side" in given else None,
             )
             return cls(
                 name=str(raw["name"]),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pixelwise.bundle import BundleConfig
+    from pixelwise.bundle import BundleConfig, InputSpec
 
 
 def model_card(config: BundleConfig) -> str:
@@ -20,7 +20,7 @@ def model_card(config: BundleConfig) -> str:
         "",
         *_paragraph(config.provenance.get("description")),
         f"Architecture: `{config.architecture}`, {_arguments(config.arguments)}. "
-        f"Photos are scaled to a longer side of {spec.long_side} pixels; {len(config.classes)} classes.",
+        f"Photos are scaled to a {_side(spec)} pixels; {len(config.classes)} classes.",
         "",
         "## Use",
         "",
@@ -43,6 +43,10 @@ def model_card(config: BundleConfig) -> str:
 
 def _paragraph(text: Any) -> list[str]:
     return [str(text), ""] if text else []
+
+
+def _side(spec: InputSpec) -> str:
+    return f"shorter side of {spec.short_side}" if spec.short_side else f"longer side of {spec.long_side}"
 
 
 def _arguments(arguments: Mapping[str, Any]) -> str:

@@ -1,14 +1,76 @@
-"""The models that pixelwise knows by name: those inside the package, and directories."""
+"""The models that pixelwise knows by name: those inside the package, torchvision's pretrained ones, and directories."""
 
 from __future__ import annotations
 
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
 
 from pixelwise.bundle import CONFIG, Bundle, read_bundle
 from pixelwise.errors import BundleError
 
 DEFAULT_MODEL = "default"
 _SHIPPED = Path(__file__).parent / "bundles"
+_ARCHITECTURES = Path(__file__).with_name("architectures.json")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFacts:
+    """Pretrained weights: what they are called, in which library, and under which licence."""
+
+    name: str
+    library: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureFacts:
+    """What is known of an architecture without building it.
+
+    Attributes:
+        name: what `pixelwise.models.build` and recipes call it.
+        family: "FCN", "U-Net", ...
+        encoder: the classification network inside, in words.
+        paper: where it was published, in a line.
+        parameters: with 21 classes.
+        multiply_adds: of one photo of 512 x 512 pixels, with 21 classes; convolutions only.
+        output_stride: of its coarsest feature map.
+        weights: the pretrained weights there are: "imagenet" for the encoder, "coco_voc" for the whole network.
+    """
+
+    name: str
+    family: str
+    encoder: str
+    paper: str
+    parameters: int
+    multiply_adds: int
+    output_stride: int
+    weights: Mapping[str, WeightsFacts]
+
+
+@functools.cache
+def architectures() -> tuple[ArchitectureFacts, ...]:
+    """All architectures, sorted by name; from a table inside the package, so that nobody needs torch to read it."""
+    entries: list[dict[str, Any]] = json.loads(_ARCHITECTURES.read_text(encoding="utf-8"))["architectures"]
+    return tuple(
+        ArchitectureFacts(
+            name=entry["name"],
+            family=entry["family"],
+            encoder=entry["encoder"],
+            paper="{authors}, {venue}, arXiv:{arxiv}".format(**entry["paper"]),
+            parameters=entry["parameters"],
+            multiply_adds=entry["multiply_adds"],
+            output_stride=entry["output_stride"],
+            weights={kind: WeightsFacts(**facts) for kind, facts in entry["weights"].items()},
+        )
+        for entry in entries
+    )
 
 
 def model_names() -> list[str]:
@@ -16,21 +78,46 @@ def model_names() -> list[str]:
     return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{CONFIG}"))
 
 
+def pretrained_names() -> list[str]:
+    """The names of the models that are fetched and converted when they are first used, sorted."""
+    return [facts.name for facts in architectures() if "coco_voc" in facts.weights]
+
+
+def cached_path(name: str) -> Path:
+    """Where the bundle of a pretrained model lies once it is converted: in the user's cache.
+
+    The name of the weights is part of it, so that newer ones do not meet an old bundle.
+    """
+    (facts,) = (facts for facts in architectures() if facts.name == name)
+    return (
+        user_cache_path("pixelwise") / "models" / f"{name}-{facts.weights['coco_voc'].name.rpartition('.')[2].lower()}"
+    )
+
+
 def find_model(model: str | Path) -> Bundle:
-    """A bundle by its directory, or by its name inside the package.
+    """A bundle by its directory, or by its name: inside the package, or pretrained and in the cache.
 
     Raises:
-        BundleError: there is no such model (the message lists what there is), or it is damaged.
+        BundleError: there is no such model (the message lists what there is), it is damaged, or it is pretrained and
+            was not converted yet.
     """
-    path = Path(model)
-    if str(model) in model_names() and not (path / CONFIG).is_file():  # a directory of that name comes first
-        return read_bundle(_SHIPPED / str(model))
-    if not _is_directory(path):
-        there = ", ".join(model_names()) or "none"
+    path, name = Path(model), str(model)
+    if not is_named(model) and not _is_directory(path):
+        known = [*model_names(), *pretrained_names()]
+        close = difflib.get_close_matches(name, known, n=2)
+        meant = f"did you mean {' or '.join(close)}? " if close else ""
         raise BundleError(
-            f"There is no model {str(model)!r}: no directory of that name, and the built-in ones are: {there}."
+            f"There is no model {name!r}: no directory of that name; {meant}Built in: "
+            f"{', '.join(model_names()) or 'none'}; pretrained: {', '.join(pretrained_names()) or 'none'}."
         )
-    return read_bundle(path)
+    if not is_named(model):
+        return read_bundle(path)
+    return read_bundle(_SHIPPED / name if name in model_names() else cached_path(name))
+
+
+def is_named(model: str | Path) -> bool:
+    """Whether this is a name of the catalogue; a model in a directory of that name comes first."""
+    return str(model) in (*model_names(), *pretrained_names()) and not (Path(model) / CONFIG).is_file()
 
 
 def _is_directory(path: Path) -> bool:

@@ -18,7 +18,7 @@ from pixelwise.errors import PixelwiseError
 
 if TYPE_CHECKING:
     from pixelwise.engine import EngineName, Precision
-    from pixelwise.segmenter import Size
+    from pixelwise.segmenter import Segmenter, Size
 
 _LARGEST_SIZE = 65535
 
@@ -73,6 +73,7 @@ _SEGMENT_EXAMPLES = """\b
 Examples:
   pixelwise segment photo.jpg
   pixelwise segment holiday/ --save mask,overlay,panel,json --out results
+  pixelwise segment photo.jpg --model deeplabv3_resnet50
   cat photo.jpg | pixelwise segment -
 """
 
@@ -108,7 +109,6 @@ def segment(
     STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by side) and STEM.json. Exit status: 0 all done, 1
     some photos failed, 2 nothing done.
     """
-    from pixelwise.api import load
     from pixelwise.batch import plan, run
     from pixelwise.report import print_outcomes
     from pixelwise.segmentation import SAVEABLE
@@ -121,7 +121,9 @@ def segment(
         raise PixelwiseError("--opacity takes a number from 0 to 1, not nan.")
     jobs, outcomes = plan(photos, out=out)
     if jobs:
-        segmenter = load(model, engine=engine, precision=precision, photos=len(jobs), size=_parse_size(size), flip=flip)
+        segmenter = _load(
+            model, engine=engine, precision=precision, photos=len(jobs), size=_parse_size(size), flip=flip
+        )
         long = len(jobs) > 1 or size != "auto"  # a single photo in many tiles takes minutes too
         with _progress(len(jobs), "photos", shown=long and not quiet) as advance:
             results = run(segmenter, jobs, out=out, what=what, opacity=opacity, force=force, advance=advance)
@@ -163,13 +165,12 @@ def evaluate(
 
     MODEL is a name from `pixelwise models`, or a model's directory.
     """
-    from pixelwise.api import load
     from pixelwise.data import open_dataset, recognise
     from pixelwise.evaluate import evaluate as measure
     from pixelwise.report import check_request, print_evaluation
 
     dataset = open_dataset(recognise(data) if layout == "auto" else layout, data, split)
-    segmenter = load(model, engine=engine, precision=precision, size=_parse_size(size), flip=flip)
+    segmenter = _load(model, engine=engine, precision=precision, photos=None, size=_parse_size(size), flip=flip)
     subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
     check_request(segmenter.classes, over=subset, save=save)  # now rather than after an hour
     with _progress(len(dataset), "photos", shown=True) as advance:
@@ -262,11 +263,26 @@ def describe(
 
 @app.command()
 def models() -> None:
-    """List the built-in models, with what was measured of them."""
-    from pixelwise.catalogue import find_model, model_names
-    from pixelwise.report import print_models
+    """List the models that are ready, and the architectures there are.
+
+    A pretrained architecture can be given to `segment` by its name; it is fetched and converted once. All others can be
+    trained.
+    """
+    from pixelwise.catalogue import architectures, find_model, model_names
+    from pixelwise.report import print_architectures, print_models
 
     print_models([find_model(name) for name in model_names()])
+    print_architectures(architectures())
+
+
+def _load(
+    model: str, *, engine: EngineName, precision: Precision, photos: int | None, size: Size, flip: bool
+) -> Segmenter:
+    from pixelwise.api import load, needs_conversion
+
+    if needs_conversion(model):
+        print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
+    return load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
 
 
 def _parse_size(text: str) -> Size:

@@ -1,4 +1,4 @@
-"""A network in figures: its stages, what goes from one to another, what it costs; read from the network, not written."""
+"""A network in figures: its stages, what goes from one to another, what it costs; all of it counted, none written."""
 
 from __future__ import annotations
 

@@ -59,7 +59,11 @@ def draw_diagram(description: Description, picture: Path) -> None:
     check_picture(picture, force=True)
     dates: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     # Glyphs as paths: a browser without the font would set the text wider than the layout has room for.
-    settings = {"svg.hashsalt": description.entry.name, "svg.fonttype": "path", "font.family": "DejaVu Sans"}
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": description.entry.name,
+        "svg.fonttype": "path",
+        "font.family": "DejaVu Sans",
+    }
     with mpl.rc_context(settings), replacing(picture) as temporary:
         figure(description).savefig(
             temporary, format=picture.suffix.lower()[1:], dpi=150, metadata=dates.get(picture.suffix.lower())
@@ -206,7 +210,7 @@ def _paint_arrow(axes: Axes, arrow: Arrow) -> None:
     colour = FLOWS[arrow.flow]
     xs, ys = [x for x, _ in arrow.points], [y for _, y in arrow.points]
     width = 0.9 if arrow.flow == "features" else 1.2
-    axes.plot(xs[:-1] + [xs[-2]], ys[:-1] + [ys[-2]], color=colour, linewidth=width, solid_joinstyle="round", zorder=5)
+    axes.plot(xs[:-1], ys[:-1], color=colour, linewidth=width, solid_joinstyle="round", zorder=5)
     axes.annotate(
         "",
         xy=arrow.points[-1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,7 @@ from pixelwise.shapes import (
     LINE,
     Arrow,
     Drawing,
+    Flow,
     Joint,
     Label,
     Slab,
@@ -142,132 +144,146 @@ def _joined(graph: Graph, place: int, *, left: float, middle: float) -> list[Sla
     return slabs
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """What stands for a stage on the line: slabs, or a joint."""
+
+    slabs: tuple[Slab, ...] = ()
+    joint: Joint | None = None
+
+    @property
+    def entry(self) -> tuple[float, float]:
+        """Where arrows arrive from the left."""
+        return (self.joint.x - JOINT, self.joint.y) if self.joint else (self.slabs[0].left, self.slabs[0].middle)
+
+    @property
+    def exit(self) -> tuple[float, float]:
+        """Where arrows leave to the right."""
+        return (self.joint.x + JOINT, self.joint.y) if self.joint else self.slabs[-1].exit
+
+    @property
+    def top(self) -> tuple[float, float]:
+        """Where bows start and end."""
+        if self.joint:
+            return self.joint.x, self.joint.y + JOINT
+        slab = self.slabs[-1]
+        return slab.left + slab.width / 2 + slab.reach / 2, slab.top
+
+
+@dataclass
+class _Line:
+    """The drawing so far: its blocks by their stages, and where the next column begins."""
+
+    drawing: Drawing = field(default_factory=Drawing)
+    blocks: dict[int, _Block] = field(default_factory=dict)
+    columns: dict[int, int] = field(default_factory=dict)
+    left: float = 0.0
+
+    def put(self, place: int, column: int, slabs: Sequence[Slab]) -> None:
+        """Slabs for a stage."""
+        self.blocks[place], self.columns[place] = _Block(tuple(slabs)), column
+        self.drawing.slabs += slabs
+
+
 def on_a_line(graph: Graph) -> Drawing:
     """From left to right; parallel branches below one another, skips in bows above."""
-    drawing, at = Drawing(), dict[int, list[Slab] | Joint]()
-    left = 0.0
-    for column in groups(graph):
+    line = _Line()
+    for number, column in enumerate(groups(graph)):
         beside = graph.beside(column[0]) if len(column) == 1 else []
         if beside:
-            left = _stack(graph, drawing, at, [*column, *beside], left) + GAP
+            _put_branches(graph, line, number, sorted([*column, *beside]))
         elif graph.stages[column[0]].kind == "sum":
-            at[column[0]] = Joint(left + JOINT, 0.0, "+")
-            left += 2 * JOINT + GAP
+            joint = Joint(line.left + JOINT, 0.0, "+" if graph.stages[column[0]].name == "sum" else "×")
+            line.blocks[column[0]], line.columns[column[0]] = _Block(joint=joint), number
+            line.drawing.joints.append(joint)
+            line.left += 2 * JOINT
         else:
-            left = _column(graph, drawing, at, column, left) + GAP
-    _flows(graph, drawing, at)
-    _bows(graph, drawing, at)
-    drawing.joints += [joint for joint in at.values() if isinstance(joint, Joint)]
-    return drawing
+            _put_column(graph, line, number, column)
+        line.left += GAP
+    _draw_flows(graph, line)
+    _draw_bows(graph, line)
+    return line.drawing
 
 
-def _column(graph: Graph, drawing: Drawing, at: dict[int, list[Slab] | Joint], column: list[int], left: float) -> float:
-    """Slabs side by side with a label below; gives the right end."""
-    slabs: list[Slab] = []
+def _put_column(graph: Graph, line: _Line, number: int, column: list[int]) -> None:
+    """Slabs side by side, with a label below."""
+    found: dict[int, list[Slab]] = {}
+    width = 0.0
     for place in column:
-        start = slabs[-1].right + 0.03 if slabs else 0.0
-        at[place] = slabs_of(graph, place, left=start, middle=0.0)
-        slabs += at[place]
-    named = next((p for p in column if graph.stages[p].kind == "convolution"), column[0])
-    stage = graph.stages[named]
-    lines = ("concatenate", f"{stage.channels} channels") if stage.kind == "concatenation" else label_lines(stage)
-    label_width, width = lines_width(lines), slabs[-1].right
-    shift = left + max(0.0, (label_width - width) / 2)
-    for place in column:
-        at[place] = [_moved(slab, shift) for slab in at[place]]  # type: ignore[union-attr]
-        drawing.slabs += at[place]
-    bottom = min(slab.bottom for slab in slabs)
-    drawing.labels.append(Label(shift + width / 2, bottom - 0.06, lines))
-    return left + max(width, label_width)
+        found[place] = slabs_of(graph, place, left=width + 0.03 if found else 0.0, middle=0.0)
+        width = found[place][-1].right
+    stage = graph.stages[next((place for place in column if graph.stages[place].kind == "convolution"), column[0])]
+    joined = stage.kind == "concatenation"
+    lines = ("concatenate", f"{stage.channels} channels") if joined else label_lines(stage)
+    shift = line.left + max(0.0, (lines_width(lines) - width) / 2)
+    for place, slabs in found.items():
+        line.put(place, number, [replace(slab, left=slab.left + shift) for slab in slabs])
+    bottom = min(slab.bottom for slabs in found.values() for slab in slabs)
+    line.drawing.labels.append(Label(shift + width / 2, bottom - 0.06, lines))
+    line.left += max(width, lines_width(lines))
 
 
-def _moved(slab: Slab, shift: float) -> Slab:
-    return replace(slab, left=slab.left + shift)
-
-
-def _stack(
-    graph: Graph, drawing: Drawing, at: dict[int, list[Slab] | Joint], branches: list[int], left: float
-) -> float:
+def _put_branches(graph: Graph, line: _Line, number: int, branches: list[int]) -> None:
     """Branches below one another, in their order in the network, each with its label above its arrow."""
-    left += FAN
+    left, right = line.left + FAN, 0.0
     pitch = max(map_height(graph.stages[place], graph.stages) for place in branches) * 1.13 + 0.16
-    ends = []
-    for number, place in enumerate(sorted(branches)):
-        middle = ((len(branches) - 1) / 2 - number) * pitch
-        at[place] = slabs_of(graph, place, left=left, middle=middle)
-        drawing.slabs += at[place]
-        right = at[place][-1].right + 0.05
-        lines = layer_lines(graph.stages[place])
-        drawing.labels.append(Label(right, middle + 0.05 + (1 + len(lines)) * LINE, ("", *lines), "left"))
-        ends.append(right + lines_width(("", *lines)))
-    return max(ends) + FAN
+    for row, place in enumerate(branches):
+        middle = ((len(branches) - 1) / 2 - row) * pitch
+        slabs = slabs_of(graph, place, left=left, middle=middle)
+        line.put(place, number, slabs)
+        lines = ("", *layer_lines(graph.stages[place]))  # no name, which the first line is for
+        label = Label(slabs[-1].right + 0.05, middle + 0.05 + len(lines) * LINE, lines, "left")
+        line.drawing.labels.append(label)
+        right = max(right, label.x + lines_width(lines))
+    for place in branches:  # arrows in again, from where the labels end
+        x, y = line.blocks[place].exit
+        line.drawing.arrows.append(Arrow(((x, y), (right, y), (right + FAN + GAP, 0.12 * y)), "features"))
+    line.left = right + FAN
 
 
-def _flows(graph: Graph, drawing: Drawing, at: dict[int, list[Slab] | Joint]) -> None:
-    """The arrows between neighbours, and those that fan out to branches and in again."""
-    columns = {place: number for number, column in enumerate(groups(graph)) for place in column}
-    for place in graph.main:
-        for branch in graph.beside(place):
-            columns[branch] = columns[place]
-    stacked = {b for place in graph.main if graph.beside(place) for b in (place, *graph.beside(place))}
+def _draw_flows(graph: Graph, line: _Line) -> None:
+    """The arrows between neighbours, and those that fan out to branches."""
+    rows = Counter(line.columns.values())
+    branches = {place for place in line.blocks if graph.beside(place) or place not in graph.main}
     for edge in graph.edges:
-        ends = columns.get(edge.source), columns.get(edge.target)
-        if edge.kind == "indices" or None in ends or ends[1] - ends[0] != 1:  # type: ignore[operator]
+        ends = line.columns.get(edge.source), line.columns.get(edge.target)
+        if edge.kind == "indices" or None in ends or ends[1] != (ends[0] or 0) + 1 or edge.source in branches:
             continue
-        start, stop = _exit(at[edge.source]), _entry(at[edge.target])
-        points = [start, stop]
-        if edge.target in stacked:
-            points = [start, (stop[0] - FAN, start[1]), stop]
-        if edge.source in stacked:
-            before = max(label.x + lines_width(label.lines) for label in drawing.labels if label.align == "left")
-            points = [start, (before + 0.03, start[1]), (stop[0], stop[1] + start[1] * 0.12)]
-        drawing.arrows.append(Arrow(tuple(points), "features"))
+        start, stop = line.blocks[edge.source].exit, line.blocks[edge.target].entry
+        bend = [(stop[0] - FAN, start[1])] if edge.target in branches and rows[ends[1]] > 1 else []
+        line.drawing.arrows.append(Arrow((start, *bend, stop), "features"))
 
 
-def _exit(thing: list[Slab] | Joint) -> tuple[float, float]:
-    return (thing.x + JOINT, thing.y) if isinstance(thing, Joint) else thing[-1].exit
-
-
-def _entry(thing: list[Slab] | Joint) -> tuple[float, float]:
-    return (thing.x - JOINT, thing.y) if isinstance(thing, Joint) else (thing[0].left, thing[0].middle)
-
-
-def _top(thing: list[Slab] | Joint) -> tuple[float, float]:
-    if isinstance(thing, Joint):
-        return thing.x, thing.y + JOINT
-    slab = thing[-1]
-    return slab.left + slab.width / 2 + slab.reach / 2, slab.top
-
-
-def _bows(graph: Graph, drawing: Drawing, at: dict[int, list[Slab] | Joint]) -> None:
+def _draw_bows(graph: Graph, line: _Line) -> None:
     """The skips, shorter ones below longer ones; on the way a stage that only the skip goes through."""
     bows: list[tuple[Edge, int | None]] = [(edge, None) for edge in graph.skips()]
     for place in range(len(graph.stages)):
-        if place not in graph.main and place not in at:
+        if place not in line.blocks and graph.sources(place) and graph.targets(place):
             bows.append((replace(graph.sources(place)[0], target=graph.targets(place)[0].target), place))
-    taken: list[tuple[float, float, float]] = [(slab.left, slab.right, slab.top + 0.12) for slab in drawing.slabs]
-    for edge, through in sorted(bows, key=lambda bow: bow[0].target - bow[0].source):
-        start, stop = _top(at[edge.source]), _top(at[edge.target])
-        if edge.kind == "indices" and not isinstance(at[edge.target], Joint):
-            stop = _top(at[edge.target][:1])  # type: ignore[index]
-        stage = None if through is None else graph.stages[through]
-        right = stop[0] + (0.1 if stage is None else 0.3 + lines_width(label_lines(stage)))
-        level = max(top for low, high, top in taken if high > start[0] and low < right) + 0.14
-        if stage is None or through is None:
-            drawing.arrows.append(
-                Arrow(
-                    (start, (start[0], level), (stop[0], level), stop), "indices" if edge.kind == "indices" else "skip"
-                )
-            )
-            taken.append((start[0], right, level))
-            continue
-        height, width = map_height(stage, graph.stages), map_width(stage.channels)
-        middle = level + height / 2
-        slab = Slab(stop[0] - width / 2, middle, width, height, stage.kind, str(stage.channels))
-        at[through] = [slab]
-        drawing.slabs.append(slab)
-        lines = label_lines(stage)
-        drawing.labels.append(Label(slab.right + 0.06, middle + len(lines) * LINE / 2, lines, "left"))
-        drawing.arrows.append(Arrow((start, (start[0], middle), (slab.left, middle)), "skip"))
-        drawing.arrows.append(Arrow(((stop[0], slab.bottom), stop), "skip"))
-        taken.append((start[0], right, max(slab.top + 0.12, middle + len(lines) * LINE / 2)))
+    taken = [(slab.left, slab.right, slab.top + 0.12) for slab in line.drawing.slabs]
+    for edge, through_stage in sorted(bows, key=lambda bow: bow[0].target - bow[0].source):
+        if edge.source in line.blocks and edge.target in line.blocks:
+            taken.append(_draw_bow(graph, line, edge, through_stage, taken))
+
+
+def _draw_bow(
+    graph: Graph, line: _Line, edge: Edge, place: int | None, taken: Sequence[tuple[float, float, float]]
+) -> tuple[float, float, float]:
+    """A skip above all that it passes; gives its left and right end, and how high it reaches."""
+    start, target = line.blocks[edge.source].top, line.blocks[edge.target]
+    stop = target.top if target.joint else _Block(target.slabs[:1]).top
+    lines = () if place is None else label_lines(graph.stages[place])
+    right = stop[0] + 0.1 + (lines_width(lines) + 0.2 if lines else 0.0)
+    level = max(top for low, high, top in taken if high > start[0] and low < right) + 0.14
+    if place is None:
+        flow: Flow = "indices" if edge.kind == "indices" else "skip"
+        line.drawing.arrows.append(Arrow((start, (start[0], level), (stop[0], level), stop), flow))
+        return start[0], right, level
+    stage = graph.stages[place]
+    height, width = map_height(stage, graph.stages), map_width(stage.channels)
+    slab = Slab(stop[0] - width / 2, level + height / 2, width, height, stage.kind, str(stage.channels))
+    line.drawing.slabs.append(slab)
+    line.drawing.labels.append(Label(slab.right + 0.06, slab.middle + len(lines) * LINE / 2, lines, "left"))
+    line.drawing.arrows.append(Arrow((start, (start[0], slab.middle), (slab.left, slab.middle)), "skip"))
+    line.drawing.arrows.append(Arrow(((stop[0], slab.bottom), stop), "skip"))
+    return start[0], right, max(slab.top + 0.12, slab.middle + len(lines) * LINE / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from rich.text import Text
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval, bootstrap_mean_iou
 from pixelwise.bundle import Bundle
+from pixelwise.catalogue import ArchitectureFacts
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassShare, ClassTable
@@ -194,10 +196,42 @@ def print_description(description: Description) -> None:
         if description.training_only
         else "no parameters",
         "arguments": f"num_classes: {description.num_classes}{', ' if values else ''}{values}",
-        "weights": "; ".join(f"{name}: {source}" for name, source in entry.weights.items()) or "none",
+        "weights": "; ".join(f"{kind}: {w.library} {w.name}" for kind, w in entry.weights.items()) or "none",
     }
     for heading, text in lines.items():
         console.print(f"{heading:18}{text}", soft_wrap=True)
+
+
+def print_architectures(architectures: Sequence[ArchitectureFacts]) -> None:
+    """Print what can be built, a table for each family under its paper; 80 columns are enough."""
+    out = _console()
+    longest = max(len(facts.name) for facts in architectures)
+    for (family, paper), members in itertools.groupby(
+        sorted(architectures, key=lambda facts: (facts.family, facts.paper, facts.name)),
+        key=lambda facts: (facts.family, facts.paper),
+    ):
+        out.print(Text.assemble((family, "bold"), f": {paper}"), soft_wrap=True)
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+        table.add_column("name", min_width=longest, no_wrap=True)
+        table.add_column("encoder", min_width=17, no_wrap=True)
+        for heading, width in (("params", 7), ("MACs", 7), ("stride", 6)):
+            table.add_column(heading, justify="right", min_width=width, no_wrap=True)
+        table.add_column("pretrained", no_wrap=True)
+        for facts in members:
+            size, work = f"{facts.parameters / 1e6:.1f} M", f"{facts.multiply_adds / 1e9:.1f} G"
+            pretrained = "\n".join(facts.weights) or "none"
+            table.add_row(facts.name, facts.encoder, size, work, str(facts.output_stride), pretrained)
+        out.print(table)
+        out.print()
+    licences = sorted({f"{w.licence} ({w.library})" for facts in architectures for w in facts.weights.values()})
+    out.print(
+        "params: with 21 classes. MACs: multiply-adds of the convolutions for a photo of\n"
+        "512 x 512. stride: of the coarsest feature map. imagenet: weights of the encoder,\n"
+        "to train from. coco_voc: of the whole network, by torchvision; it segments as it\n"
+        "is: pixelwise segment PHOTO --model NAME. More of one: pixelwise describe NAME.\n"
+        f"Licences: code Apache-2.0; pretrained weights {', '.join(licences)}.",
+        soft_wrap=True,
+    )
 
 
 @contextmanager

@@ -127,9 +127,9 @@ class Segmenter:
 
     def _inner_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what the network sees, before padding."""
-        longer = max(height, width)
-        target = longer if self.size == "native" else (self.size or self.input_spec.long_side)
-        scale = target / longer
+        if self.size is None:
+            return self.input_spec.size_seen(height, width)
+        scale = 1.0 if self.size == "native" else self.size / max(height, width)
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def _probabilities(self, pixels: NDArray[np.uint8], kept: Block = _ALL) -> Probabilities:

@@ -83,7 +83,7 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Lines of text below one another, the first one bold; `x` is their left, middle or right, `top` their upper end."""
+    """Lines of text, the first one bold; `x` is their left end, middle or right end, `top` their upper end."""
 
     x: float
     top: float

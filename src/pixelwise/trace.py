@@ -100,11 +100,11 @@ def trace(network: nn.Module, *, size: tuple[int, int]) -> Trace:
     )
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation on its way to the device."""
 
     def __init__(self, photo: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = [Operation("photo", OTHER, ("",), (), tuple(photo.shape))]
         self.maker = {id(photo): 0}  # the operation that made a tensor, by the tensor's identity ...
         self.alive: list[Tensor] = [photo]  # ... which nothing else may take while the network runs

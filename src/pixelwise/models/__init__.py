@@ -7,7 +7,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from pixelwise.models.outputs import WithAuxiliary
-from pixelwise.models.registry import Architecture, Paper, architecture, arguments, build, names, start_from
+from pixelwise.models.registry import Architecture, Paper, Weights, architecture, arguments, build, names, start_from
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -15,6 +15,7 @@ for _module in iter_modules(__path__):
 __all__ = [
     "Architecture",
     "Paper",
+    "Weights",
     "WithAuxiliary",
     "architecture",
     "arguments",

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torchvision.models import mobilenet_v3_large
 
 from pixelwise.models.heads import BackboneWithHeads, FCNHead
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.resnet import FINAL_CHANNELS, MIDDLE_CHANNELS, DilatedResNet
 from pixelwise.models.weights import fit, read_state, torchvision_state
 
@@ -141,18 +141,28 @@ def _deeplabv3(depth: int, *, num_classes: int, output_stride: int, auxiliary: b
     return BackboneWithHeads(backbone, DeepLabHead(FINAL_CHANNELS, num_classes, RATES[output_stride]), aux_classifier)
 
 
+EXPLANATION = (
+    "Things are near or far, so no single distance to look at is right for all. On top of an encoder whose map is "
+    "kept at an eighth of the photo's sides (a sixteenth for MobileNetV3), branches stand side by side: one looks "
+    "at each point alone, three at neighbours 12, 24 and 36 units of the map away, and one takes the mean of the "
+    "whole photo, since a harbour makes a boat more likely anywhere in it. Their maps are stacked and mixed, each "
+    "class gets a score, and the scores are enlarged to the photo's size."
+)
+
+
 @register(
     "deeplabv3_resnet50",
     family="DeepLabV3",
     encoder="ResNet-50",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet50_Weights.IMAGENET1K_V1",
-        "coco_voc": "DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet50_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="A dilated ResNet-50, then convolutions of four reaches and the mean of the whole photo side by side.",
     strengths="Sees objects of any size in their surroundings; the usual choice where accuracy counts.",
     limits="Borders are interpolated from stride 8; the pooled branch sees a tile as if it were the photo.",
+    explanation=EXPLANATION,
 )
 def deeplabv3_resnet50(*, num_classes: int, output_stride: int = 8, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on ResNet-50 at an output stride of 8 or 16, with an auxiliary head in training if wanted."""
@@ -165,12 +175,13 @@ def deeplabv3_resnet50(*, num_classes: int, output_stride: int = 8, auxiliary: b
     encoder="ResNet-101",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet101_Weights.IMAGENET1K_V1",
-        "coco_voc": "DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet101_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="DeepLabV3-ResNet50 with twice the depth.",
     strengths="The most accurate weights that torchvision has.",
     limits="One point above ResNet-50 in torchvision's figures, for half as many multiply-adds again.",
+    explanation=EXPLANATION,
 )
 def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on ResNet-101 at an output stride of 8 or 16, with an auxiliary head in training if wanted."""
@@ -183,12 +194,13 @@ def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: 
     encoder="MobileNetV3-Large",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision MobileNet_V3_Large_Weights.IMAGENET1K_V1",
-        "coco_voc": "DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("MobileNet_V3_Large_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="DeepLabV3's head on a MobileNetV3 at output stride 16.",
     strengths="As accurate as FCN-ResNet50 in torchvision's figures, for a fourteenth of its multiply-adds.",
     limits="Coarser borders than at stride 8.",
+    explanation=EXPLANATION,
 )
 def deeplabv3_mobilenet_v3_large(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on MobileNetV3-Large, with an auxiliary head in training if wanted."""

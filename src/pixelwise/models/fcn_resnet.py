@@ -14,7 +14,7 @@ Departs from the paper, as torchvision does:
 from __future__ import annotations
 
 from pixelwise.models.heads import BackboneWithHeads, FCNHead
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.resnet import FINAL_CHANNELS, MIDDLE_CHANNELS, DilatedResNet
 
 PAPER = Paper(
@@ -31,18 +31,27 @@ def _fcn(depth: int, *, num_classes: int, auxiliary: bool) -> BackboneWithHeads:
     return BackboneWithHeads(DilatedResNet(depth), FCNHead(FINAL_CHANNELS, num_classes), aux_classifier)
 
 
+EXPLANATION = (
+    "A ResNet that has learned to name what is in photos is changed in its last two stages: they no longer halve "
+    "the map, which stays at an eighth of the photo's sides, and spread their filters instead (a dilation rate of "
+    "2 looks at every second neighbour), so that they still see as far. A convolution and a layer of scores "
+    "follow; the scores are enlarged to the photo's size."
+)
+
+
 @register(
     "fcn_resnet50",
     family="FCN",
     encoder="ResNet-50",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet50_Weights.IMAGENET1K_V1",
-        "coco_voc": "FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet50_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="A ResNet-50 that is dilated to stride 8, one convolution, scores, interpolation.",
     strengths="Plain and dependable: a quarter of the weights of the FCNs on VGG-16, far more accurate.",
     limits="Sees at one scale only; the dilated stages cost much time and memory.",
+    explanation=EXPLANATION,
 )
 def fcn_resnet50(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:
     """FCN-ResNet50, with an auxiliary head in training if wanted."""
@@ -55,12 +64,13 @@ def fcn_resnet50(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHea
     encoder="ResNet-101",
     paper=PAPER,
     weights={
-        "imagenet": "torchvision ResNet101_Weights.IMAGENET1K_V1",
-        "coco_voc": "FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1",
+        "imagenet": Weights("ResNet101_Weights.IMAGENET1K_V1"),
+        "coco_voc": Weights("FCN_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="FCN-ResNet50 with twice the depth.",
     strengths="Three points of mean IoU above FCN-ResNet50 in torchvision's figures.",
     limits="Half as slow again; DeepLabV3-ResNet50 is more accurate at less cost.",
+    explanation=EXPLANATION,
 )
 def fcn_resnet101(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:
     """FCN-ResNet101, with an auxiliary head in training if wanted."""

@@ -37,6 +37,21 @@ class Paper:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """Pretrained weights.
+
+    Attributes:
+        name: what their library calls them; for torchvision a member of a weights enum.
+        library: that has them.
+        licence: under which it publishes them.
+    """
+
+    name: str
+    library: str = "torchvision"
+    licence: str = "BSD-3-Clause"
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """An entry of the registry.
 
@@ -46,9 +61,9 @@ class Architecture:
         family: "FCN", "U-Net", ...
         encoder: the classification network inside, in words.
         paper: where it was published.
-        weights: which pretrained weights there are, "imagenet" for the encoder or "coco_voc" for all of it, and what
-            the library that has them calls them.
+        weights: the pretrained weights there are: "imagenet" for the encoder, "coco_voc" for the whole network.
         summary: one sentence on how it works; strengths and limits: when to take it, when not.
+        explanation: how it works in a few sentences, for readers who know no networks.
     """
 
     name: str
@@ -56,10 +71,11 @@ class Architecture:
     family: str
     encoder: str
     paper: Paper
-    weights: Mapping[str, str] = field(default_factory=dict)
+    weights: Mapping[str, Weights] = field(default_factory=dict)
     summary: str = ""
     strengths: str = ""
     limits: str = ""
+    explanation: str = ""
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
@@ -71,10 +87,11 @@ def register(
     family: str,
     encoder: str,
     paper: Paper,
-    weights: Mapping[str, str] | None = None,
+    weights: Mapping[str, Weights] | None = None,
     summary: str = "",
     strengths: str = "",
     limits: str = "",
+    explanation: str = "",
 ) -> Callable[[Factory], Factory]:
     """Class or function decorator that enters a factory under a name; the arguments are those of `Architecture`.
 
@@ -90,7 +107,7 @@ def register(
         if name in _ARCHITECTURES:
             raise ValueError(f"a model is already registered as {name!r}")
         _ARCHITECTURES[name] = Architecture(
-            name, factory, family, encoder, paper, dict(weights or {}), summary, strengths, limits
+            name, factory, family, encoder, paper, dict(weights or {}), summary, strengths, limits, explanation
         )
         return factory
 
@@ -177,6 +194,6 @@ def start_from(module: nn.Module, name: str, weights: str | Path) -> None:
         if "coco_voc" not in there:
             having = ", ".join(n for n in names() if "coco_voc" in architecture(n).weights)
             raise PixelwiseError(f"There are no coco_voc weights for {name}; there are for: {having}.")
-        load_coco_voc(module, there["coco_voc"])
+        load_coco_voc(module, there["coco_voc"].name)
     else:
         load_weights(module, Path(weights))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.vgg import STAGES, conv3x3, load_vgg16, vgg16_stages
 
 
@@ -54,6 +54,14 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
     return F.pixel_shuffle((positions * x[:, :, None]).flatten(1, 2), 2)
 
 
+EXPLANATION = (
+    "The encoder shrinks the photo five times; each time it keeps the largest of four neighbouring values and "
+    "notes which of the four it was. The decoder goes back step by step: it puts each value where the note says, "
+    "zeros around it, and convolutions fill the gaps. Only these notes, the pooling indices, cross from encoder "
+    "to decoder, no feature maps."
+)
+
+
 @register(
     "segnet",
     family="SegNet",
@@ -65,10 +73,11 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
         "1511.00561",
         "Figure 2",
     ),
-    weights={"imagenet": "torchvision VGG16_BN_Weights.IMAGENET1K_V1"},
+    weights={"imagenet": Weights("VGG16_BN_Weights.IMAGENET1K_V1")},
     summary="VGG-16 and its mirror image; the decoder learns from where the encoder's maxima were.",
     strengths="Answers at the photo's own resolution, with a quarter of FCN's weights and little memory for skips.",
     limits="Positions say where, not what: features lost by pooling stay lost; the decoder is as slow as VGG-16.",
+    explanation=EXPLANATION,
 )
 class SegNet(nn.Module):
     """SegNet; see the head of the file.

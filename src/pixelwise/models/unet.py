@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from pixelwise.errors import PixelwiseError
 from pixelwise.models.encoders import create_encoder, load_imagenet_weights
-from pixelwise.models.registry import Paper, register
+from pixelwise.models.registry import Paper, Weights, register
 
 
 class ConvNormAct(nn.Sequential):
@@ -79,10 +79,18 @@ class DecoderBlock(nn.Module):
         return merged
 
 
+EXPLANATION = (
+    "A U-Net whose left side is a network that has already learned to tell a thousand kinds of things apart in "
+    "photos, and whose right side is light: it climbs back to a quarter of the photo's sides, with a copy of the "
+    "left side's map at each size, and the scores are enlarged from there. At the bottom, a context block looks "
+    "at three distances at once."
+)
+
+
 @register(
     "unet",
     family="U-Net",
-    encoder="any of timm, by default EfficientNet-Lite0",
+    encoder="any of timm",
     paper=Paper(
         "Ronneberger, Fischer, Brox",
         "U-Net: Convolutional Networks for Biomedical Image Segmentation",
@@ -90,10 +98,11 @@ class DecoderBlock(nn.Module):
         "1505.04597",
         "Figure 1",
     ),
-    weights={"imagenet": "timm"},
+    weights={"imagenet": Weights("tf_efficientnet_lite0", "timm", "Apache-2.0")},
     summary="A classification network that knows photographs already, and a light U-Net decoder down to stride 4.",
     strengths="The one to start with: learns from few photos, small, quick on a processor, and safe to run in tiles.",
     limits="Logits at stride 4 are interpolated: lines of a pixel or two are lost unless the decoder goes further.",
+    explanation=EXPLANATION,
 )
 class UNet(nn.Module):
     """U-Net on a timm encoder; see the head of the file.
