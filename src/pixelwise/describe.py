@@ -61,6 +61,11 @@ class Description:
     receptive_field: int
     whole_photo: bool
 
+    @property
+    def encoder(self) -> str:
+        """The classification network inside, by its name where it is an argument."""
+        return str(self.arguments.get("encoder", self.entry.encoder))
+
 
 def describe(
     name: str,

@@ -10,7 +10,7 @@ from pixelwise.describe import Description
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import replacing
 from pixelwise.layout import JOINT, Graph, on_a_line
-from pixelwise.shapes import FONT_SIZE, LINE, Arrow, Drawing, Flow, Label, Slab, lines_width, text_width
+from pixelwise.shapes import FONT_SIZE, LINE, NUMBER_SIZE, Arrow, Drawing, Flow, Label, Slab, lines_width, text_width
 from pixelwise.stages import Kind
 from pixelwise.u_layout import as_a_u
 
@@ -119,7 +119,7 @@ def figure(description: Description) -> Figure:
 def _title(description: Description) -> tuple[str, str]:
     entry, paper = description.entry, description.entry.paper
     place = f"{paper.authors}: {paper.title}, {paper.venue}, arXiv:{paper.arxiv}, {paper.figure}"
-    return f"{entry.name}: {entry.family}, encoder {entry.encoder}", place
+    return f"{entry.name}: {entry.family}, encoder {description.encoder}", place
 
 
 def _facts(description: Description) -> str:
@@ -198,7 +198,7 @@ def _paint_slab(axes: Axes, slab: Slab) -> None:
             x + (w + reach) / 2 + reach / 2,
             slab.top + 0.02,
             slab.text,
-            size=6,
+            size=NUMBER_SIZE,
             ha="center",
             va="bottom",
             color=INK,

@@ -89,7 +89,7 @@ def page(described: list[Description]) -> str:
     rows = [
         (
             f"[{description.entry.name}](#{description.entry.name})",
-            description.entry.encoder,
+            description.encoder,
             _millions(description.parameters),
             f"{description.multiply_adds / 1e9:.1f} G",
             f"{description.activation_bytes / 2**20:.0f} MiB",

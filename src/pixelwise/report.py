@@ -166,7 +166,9 @@ def print_description(description: Description) -> None:
     console = _console()
     height, width = description.size
     title = f"{entry.name}, for a photo of {height} x {width} pixels"
-    table = Table(title=title, title_justify="left", title_style="bold", show_footer=True, box=SIMPLE_HEAD)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_footer=True, box=SIMPLE_HEAD, collapse_padding=True
+    )
     table.add_column("stage", "total", no_wrap=True)
     table.add_column("layers")
     counted = _counted(description.parameters - description.training_only), _counted(description.multiply_adds)
@@ -187,8 +189,10 @@ def print_description(description: Description) -> None:
     console.print(table)
     seen = f"{description.receptive_field} x {description.receptive_field} pixels through windows"
     values = ", ".join(f"{key}: {value}" for key, value in description.arguments.items())
+    own = {"imagenet": description.arguments.get("encoder")}  # where it is an argument, the weights are by its name
+    weights = [f"{kind}: {there.library} {own.get(kind) or there.name}" for kind, there in entry.weights.items()]
     lines = {
-        "encoder": entry.encoder,
+        "encoder": description.encoder,
         "paper": f"{paper.authors}: {paper.title}, {paper.venue}, arXiv:{paper.arxiv}, {paper.figure}",
         "output stride": f"{description.output_stride}, of the coarsest map",
         "receptive field": f"{seen}{', and the whole photo through means' if description.whole_photo else ''}",
@@ -196,7 +200,7 @@ def print_description(description: Description) -> None:
         if description.training_only
         else "no parameters",
         "arguments": f"num_classes: {description.num_classes}{', ' if values else ''}{values}",
-        "weights": "; ".join(f"{kind}: {w.library} {w.name}" for kind, w in entry.weights.items()) or "none",
+        "weights": "; ".join(weights) or "none",
     }
     for heading, text in lines.items():
         console.print(f"{heading:18}{text}", soft_wrap=True)

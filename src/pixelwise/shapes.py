@@ -24,6 +24,9 @@ LINE = 0.13
 
 FONT_SIZE = 7.5
 
+NUMBER_SIZE = 6.0
+"""Of the numbers above slabs."""
+
 LONGEST = 14
 """Characters in a line of a label."""
 
@@ -117,8 +120,8 @@ def map_height(stage: Stage, stages: Sequence[Stage]) -> float:
 
 
 def map_width(channels: int) -> float:
-    """The thickness of a slab, in inches."""
-    return float(0.05 + 0.0125 * channels**0.5)
+    """The thickness of a slab, in inches; no less than its number of channels needs above it."""
+    return float(max(0.05 + 0.0125 * channels**0.5, text_width(str(channels), size=NUMBER_SIZE) + 0.02))
 
 
 def short_name(name: str) -> tuple[str, ...]:
