@@ -201,7 +201,8 @@ def test_unet_concatenates_each_level_and_crops_where_it_does_not_pad(padding: b
         assert (skip.height, skip.width, skip.cropped) == (found[joint].height, found[joint].width, cropped)
     if not padding:  # figure 1 at its own size: the photo is mirrored by 92 pixels on each side
         at = stages("unet2015", {"padding": False}, size=(388, 388))
-        assert at["mirror"].height == 572
+        assert (at["mirror"].height, at["mirror"].width) == (572, 572)
+        assert at["down.0"].widths == (64, 64)
         assert at["down.4"].height == 28
         assert at["up.3"].height == 388
 

@@ -54,6 +54,7 @@ def numbers(slabs: list[Slab]) -> list[Box]:
 MORE = [
     ("unet", {"encoder": "resnet50", "decoder_channels": [256, 128, 64, 32]}),
     ("unet", {"encoder": "mobilenetv3_large_100"}),
+    ("unet", {"decoder_channels": [64]}),
     ("unet2015", {"padding": False, "width": 16, "batch_norm": True}),
     ("fcn8s", {"same_padding": True, "width": 512}),
     ("deeplabv3_resnet50", {"output_stride": 16}),
@@ -83,6 +84,8 @@ def test_nothing_is_written_over_anything(name: str, given: dict[str, object], s
         )
         for label in drawing.labels
     ]
+    blank += numbers([slab for slab in drawing.slabs if slab.text])
+    blank += [(left + 0.01, bottom, right - 0.01, top - 0.01) for left, bottom, right, top in fronts]
     for (start, stop), text in itertools.product(lines, blank):
         assert not crosses(start, stop, text), (start, stop, text)
 

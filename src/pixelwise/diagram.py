@@ -133,7 +133,7 @@ def _facts(description: Description) -> str:
 
 def _bounds(drawing: Drawing) -> tuple[float, float, float, float]:
     """Left, bottom, right, top of everything drawn."""
-    boxes = [(slab.left, slab.bottom, slab.right, slab.top + 0.12) for slab in drawing.slabs]
+    boxes = [(slab.left, slab.bottom, slab.right, slab.crown) for slab in drawing.slabs]
     boxes += [label_box(label) for label in drawing.labels]
     boxes += [(x, y, x, y) for arrow in drawing.arrows for x, y in arrow.points]
     lows, highs = zip(*[(box[:2], box[2:]) for box in boxes], strict=True)

@@ -167,7 +167,7 @@ class _Block:
         if self.joint:
             return self.joint.x, self.joint.y + JOINT
         slab = self.slabs[-1]
-        return slab.left + slab.width / 2 + slab.reach / 2, slab.top
+        return slab.left + slab.width / 2 + slab.reach / 2, slab.crown
 
 
 @dataclass
@@ -260,7 +260,7 @@ def _draw_bows(graph: Graph, line: _Line) -> None:
     for place in range(len(graph.stages)):
         if place not in line.blocks and graph.sources(place) and graph.targets(place):
             bows.append((replace(graph.sources(place)[0], target=graph.targets(place)[0].target), place))
-    taken = [(slab.left, slab.right, slab.top + 0.12) for slab in line.drawing.slabs]
+    taken = [(slab.left, slab.right, slab.crown) for slab in line.drawing.slabs]
     for edge, through_stage in sorted(bows, key=lambda bow: bow[0].target - bow[0].source):
         if edge.source in line.blocks and edge.target in line.blocks:
             taken.append(_draw_bow(graph, line, edge, through_stage, taken))
@@ -286,4 +286,4 @@ def _draw_bow(
     line.drawing.labels.append(Label(slab.right + 0.06, slab.middle + len(lines) * LINE / 2, lines, "left"))
     line.drawing.arrows.append(Arrow((start, (start[0], slab.middle), (slab.left, slab.middle)), "skip"))
     line.drawing.arrows.append(Arrow(((stop[0], slab.bottom), stop), "skip"))
-    return start[0], right, max(slab.top + 0.12, slab.middle + len(lines) * LINE / 2)
+    return start[0], right, max(slab.crown, slab.middle + len(lines) * LINE / 2)

@@ -65,6 +65,11 @@ class Slab:
         return self.middle + self.height / 2 + self.reach / 2
 
     @property
+    def crown(self) -> float:
+        """The upper end with the text."""
+        return self.top + (0.12 if self.text else 0.0)
+
+    @property
     def bottom(self) -> float:
         """The lower end."""
         return self.middle - self.height / 2 - self.reach / 2
@@ -143,7 +148,8 @@ def layer_lines(stage: Stage) -> tuple[str, ...]:
 
 def label_lines(stage: Stage) -> tuple[str, ...]:
     """What is written to a stage: name, layers, dilation rates, size."""
-    return (*short_name(stage.name), *layer_lines(stage), f"{stage.height}×{stage.width}")
+    names = short_name(stage.name)
+    return (*names, *(line for line in layer_lines(stage) if line not in names), f"{stage.height}×{stage.width}")
 
 
 @lru_cache(maxsize=4096)

@@ -218,7 +218,8 @@ def _merged(trace: Trace, drafts: list[_Draft], home: list[int]) -> tuple[list[_
 
 def _alike(trace: Trace, first: _Draft, second: _Draft) -> bool:
     if not (first.modules and second.modules):
-        return False
+        kinds = {trace.operations[i].kind for draft in (first, second) for i in draft.operations}
+        return kinds == {PAD}  # a side at a time
     one, other = first.modules[0], second.modules[0]
     modules = trace.called[one], trace.called[other]
     siblings = re.sub(r"\d+$", "", one) == re.sub(r"\d+$", "", other) and type(modules[0]) is type(modules[1])

@@ -14,13 +14,14 @@ GAP = 0.24
 
 @dataclass
 class _Walk:
-    """How far the drawing has come along the main line."""
+    """How far the drawing has come along the main line; `ends` is how far to the right each row is taken."""
 
     drawing: Drawing
     rows: dict[int, float]
     at: dict[int, list[Slab]] = field(default_factory=dict)
     last: int | None = None
     label_right: float = 0.0
+    ends: dict[int, float] = field(default_factory=dict)
     flow: Flow = "features"
 
 
@@ -80,6 +81,8 @@ def _place(graph: Graph, walk: _Walk, place: int) -> None:
         left = max(previous.right, walk.label_right) + 0.12 - aim
     else:
         left = previous.right + 0.15 - aim if stage.kind == "concatenation" else previous.right + 0.3
+    if rise > 0:
+        left = max(left, walk.ends.get(row, left) + 0.2)
     slabs = slabs_of(graph, place, left=left, middle=walk.rows[row])
     walk.at[place] = slabs
     walk.drawing.slabs += slabs
@@ -91,6 +94,10 @@ def _place(graph: Graph, walk: _Walk, place: int) -> None:
         walk.label_right = center + lines_width(lines) / 2
     else:
         walk.label_right = left + aim  # the next label keeps clear of the arrow that comes up here
+    walk.ends[row] = max(slabs[-1].right, walk.label_right)
+    if rise < 0 and walk.last is not None:  # the arrow down starts in the row above
+        above = _row(graph, walk.last)
+        walk.ends[above] = max(walk.ends[above], left + aim)
     walk.last, walk.flow = place, "features"
 
 
@@ -101,7 +108,7 @@ def _arrow(previous: Slab, slabs: list[Slab], aim: float, rise: int, flow: Flow,
         return Arrow(((x, y), (slabs[0].left, y)), flow)
     if rise < 0:
         start = (x, y - 0.2 * previous.height)
-        return Arrow((start, (aim, start[1]), (aim, slabs[0].top + (0.13 if slabs[0].text else 0.0))), flow)
+        return Arrow((start, (aim, start[1]), (aim, slabs[0].crown)), flow)
     if below:
         return Arrow(((x, y), (aim, y), (aim, slabs[0].bottom)), flow)
     bend = slabs[0].left - 0.2

@@ -89,5 +89,5 @@ def _word(trace: Trace, operation: Operation) -> str:
 def widths(trace: Trace, modules: Sequence[str], operations: Sequence[Operation]) -> tuple[int, ...]:
     """Channels after each convolution where these are alike but for that; else none."""
     convolutions = [op for op in operations if op.kind == CONVOLUTION]
-    alike = len({(op.kernel, op.dilation, op.shape[-2:]) for op in convolutions}) == 1
+    alike = len({(op.kernel, op.stride, op.dilation) for op in convolutions}) == 1
     return tuple(op.shape[1] for op in convolutions) if alike and not _blocks(trace, modules) else ()
