@@ -75,6 +75,13 @@ def test_a_damaged_model_is_refused(tmp_path: Path):
         find_model(path)
 
 
+def test_an_architecture_that_nobody_has_trained_is_said_to_be_one():
+    with pytest.raises(
+        BundleError, match="segnet is an architecture that has to be trained first.*ready to use are: def"
+    ):
+        find_model("segnet")
+
+
 def test_close_names_are_offered():
     with pytest.raises(BundleError, match="did you mean deeplabv3_resnet50 or deeplabv3_resnet101"):
         find_model("deeplab_resnet50")

@@ -103,6 +103,11 @@ def find_model(model: str | Path) -> Bundle:
     """
     path, name = Path(model), str(model)
     if not is_named(model) and not _is_directory(path):
+        if name in {facts.name for facts in architectures()}:
+            raise BundleError(
+                f"{name} is an architecture that has to be trained first, with `pixelwise train`; ready to use are: "
+                f"{', '.join([*model_names(), *pretrained_names()])}."
+            )
         known = [*model_names(), *pretrained_names()]
         close = difflib.get_close_matches(name, known, n=2)
         meant = f"did you mean {' or '.join(close)}? " if close else ""
