@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from helpers import ROOT
 from pixelwise import handbook
@@ -17,7 +19,7 @@ from pixelwise.describe import Description, describe
 from pixelwise.diagram import draw_diagram, figure, label_box, layout
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.layout import Graph
-from pixelwise.models import names
+from pixelwise.models import names, registry
 from pixelwise.shapes import LINE, NUMBER_SIZE, Slab, text_width
 
 Box = tuple[float, float, float, float]
@@ -88,6 +90,61 @@ def test_nothing_is_written_over_anything(name: str, given: dict[str, object], s
     blank += [(left + 0.01, bottom, right - 0.01, top - 0.01) for left, bottom, right, top in fronts]
     for (start, stop), text in itertools.product(lines, blank):
         assert not crosses(start, stop, text), (start, stop, text)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_stage_is_drawn(name: str, described: dict[str, Description]):
+    assert layout(described[name]).left_out == []
+
+
+class Pyramid(nn.Module):
+    """Three lateral convolutions, added on the way up; and a branch of two stages, which a line has no place for."""
+
+    def __init__(self, *, num_classes: int, branch: bool = False) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in ((3, 8), (8, 16), (16, 32)))
+        self.side = nn.ModuleList(nn.Conv2d(channels, 16, 1) for channels in (8, 16, 32))
+        self.branch = nn.ModuleList([nn.Conv2d(3, 8, 5, 4, 2), nn.ConvTranspose2d(8, 16, 2, 2)]) if branch else None
+        self.score = nn.Conv2d(16, num_classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [x]
+        for layer in self.down:
+            maps.append(layer(maps[-1]))
+        y = self.side[2](maps[3])
+        for level in (1, 0):
+            y = F.interpolate(y, scale_factor=2.0) + self.side[level](maps[level + 1])
+        if self.branch is not None:
+            y = y + self.branch[1](self.branch[0](x))
+        return F.interpolate(self.score(y), scale_factor=2.0)
+
+
+@pytest.fixture
+def pyramid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more architecture, for the time of a test."""
+    monkeypatch.setattr(registry, "_ARCHITECTURES", dict(registry._ARCHITECTURES))
+    paper = registry.Paper("Lin et al.", "Feature Pyramid Networks", "CVPR 2017", "1612.03144", "Figure 3")
+    register = registry.register("pyramid", family="FPN", encoder="its own", paper=paper, explanation="It climbs.")
+    register(Pyramid)
+
+
+@pytest.mark.usefixtures("pyramid")
+def test_a_new_architecture_is_drawn_and_described_without_further_edits(tmp_path: Path):
+    drawing = layout(describe("pyramid", size=(64, 64)))
+    assert [joint.sign for joint in drawing.joints] == ["+", "+"]
+    assert sum(arrow.flow == "skip" for arrow in drawing.arrows) == 4  # to a side convolution, and from it to the sum
+    described = handbook.descriptions()
+    assert "## pyramid\n" in handbook.page(described)
+    assert "It climbs." in handbook.page(described)
+    assert '"name": "pyramid"' in handbook.table(described)
+
+
+@pytest.mark.usefixtures("pyramid")
+def test_a_drawing_says_what_it_leaves_out(tmp_path: Path):
+    description = describe("pyramid", size=(64, 64), arguments_given={"branch": True})
+    assert layout(description).left_out == ["branch.0", "branch.1"]
+    draw_diagram(description, tmp_path / "pyramid.svg")
+    assert any("not drawn: branch.0, branch.1" in text for text in texts(tmp_path / "pyramid.svg"))
 
 
 def test_the_check_for_overlaps_sees_them():

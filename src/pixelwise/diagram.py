@@ -98,6 +98,8 @@ def figure(description: Description) -> Figure:
     drawing = layout(description)
     left, bottom, right, top = _bounds(drawing)
     title, facts = _title(description), _facts(description)
+    if drawing.left_out:
+        facts += f"   ·   not drawn: {', '.join(drawing.left_out)}"
     width = max(right - left, text_width(title[1], size=8), text_width(facts, size=8)) + 2 * MARGIN
     middle = (left + right) / 2
     legend = _legend_rows(drawing, description, width - 2 * MARGIN)

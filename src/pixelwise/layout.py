@@ -202,6 +202,7 @@ def on_a_line(graph: Graph) -> Drawing:
         line.left += GAP
     _draw_flows(graph, line)
     _draw_bows(graph, line)
+    line.drawing.left_out += [stage.name for place, stage in enumerate(graph.stages) if place not in line.blocks]
     return line.drawing
 
 
@@ -282,6 +283,7 @@ def _draw_bow(
     stage = graph.stages[place]
     height, width = map_height(stage, graph.stages), map_width(stage.channels)
     slab = Slab(stop[0] - width / 2, level + height / 2, width, height, stage.kind, str(stage.channels))
+    line.blocks[place] = _Block((slab,))
     line.drawing.slabs.append(slab)
     line.drawing.labels.append(Label(slab.right + 0.06, slab.middle + len(lines) * LINE / 2, lines, "left"))
     line.drawing.arrows.append(Arrow((start, (start[0], slab.middle), (slab.left, slab.middle)), "skip"))

@@ -110,12 +110,13 @@ class Joint:
 
 @dataclass
 class Drawing:
-    """Everything in a drawing; filled by a layout."""
+    """Everything in a drawing, and the names of the stages that its layout has no place for; filled by a layout."""
 
     slabs: list[Slab] = field(default_factory=list)
     arrows: list[Arrow] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     joints: list[Joint] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 def map_height(stage: Stage, stages: Sequence[Stage]) -> float:

@@ -157,7 +157,10 @@ def _with_geometry(operation: Operation, args: tuple[Any, ...]) -> Operation:
         stride = _first(args[2]) if len(args) > 2 and args[2] else kernel
         return Operation(name, operation.kind, modules, inputs, shape, False, kernel, stride)
     if operation.kind == GLOBAL_POOL and shape[-2:] != (1, 1):
-        return Operation(name, OTHER, modules, inputs, shape)  # a mean over channels, or to another size
+        if name == "mean":  # over channels
+            return Operation(name, OTHER, modules, inputs, shape)
+        side, cells = args[0].shape[2], shape[2]
+        return Operation(name, MEAN_POOL, modules, inputs, shape, False, math.ceil(side / cells), max(1, side // cells))
     if name in ("addmm", "mm"):
         matrix = args[-1]
         return Operation(name, OTHER, modules, inputs, shape, multiply_adds=shape[0] * math.prod(matrix.shape))

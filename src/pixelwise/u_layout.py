@@ -41,6 +41,7 @@ def as_a_u(graph: Graph) -> Drawing:
         level = source.middle + 0.2 * target.height
         start = (source.exit[0], level)
         walk.drawing.arrows.append(Arrow((start, (target.left, level)), "skip"))
+    walk.drawing.left_out += [stage.name for place, stage in enumerate(graph.stages) if place not in graph.main]
     return walk.drawing
 
 
