@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,11 @@ from pixelwise.diagram import draw_diagram, figure, label_box, layout
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.layout import Graph
 from pixelwise.models import names, registry
+from pixelwise.receptive import views
 from pixelwise.shapes import LINE, NUMBER_SIZE, Slab, text_width
+from pixelwise.stages import stages_of
+from pixelwise.trace import trace
+from pixelwise.u_layout import as_a_u
 
 Box = tuple[float, float, float, float]
 
@@ -58,6 +63,7 @@ MORE = [
     ("unet", {"encoder": "mobilenetv3_large_100"}),
     ("unet", {"decoder_channels": [64]}),
     ("unet2015", {"padding": False, "width": 16, "batch_norm": True}),
+    ("unet2015", {"width": 2}),
     ("fcn8s", {"same_padding": True, "width": 512}),
     ("deeplabv3_resnet50", {"output_stride": 16}),
 ]
@@ -90,6 +96,36 @@ def test_nothing_is_written_over_anything(name: str, given: dict[str, object], s
     blank += [(left + 0.01, bottom, right - 0.01, top - 0.01) for left, bottom, right, top in fronts]
     for (start, stop), text in itertools.product(lines, blank):
         assert not crosses(start, stop, text), (start, stop, text)
+
+
+class Spindly(nn.Module):
+    """A U of many channels on the left and few below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in ((3, 512), (512, 512), (512, 512), (512, 8))
+        )
+        self.up = nn.ModuleList(nn.Conv2d(a, 8, 3, padding=1) for a in (520, 520, 520))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [self.down[0](x)]
+        for layer in self.down[1:]:
+            maps.append(layer(F.max_pool2d(maps[-1], 2)))
+        y = maps[-1]
+        for skip, layer in zip(maps[-2::-1], self.up, strict=True):
+            y = layer(torch.cat([skip, F.interpolate(y, scale_factor=2.0)], 1))
+        return y
+
+
+def test_an_arrow_down_keeps_clear_of_the_other_side_of_the_u():
+    traced = trace(Spindly().eval().to("meta"), size=(64, 64))
+    drawing = as_a_u(Graph(*stages_of(traced, views(traced.operations), num_classes=8)))
+    fronts = [(slab.left, slab.bottom, slab.left + slab.width, slab.bottom + slab.height) for slab in drawing.slabs]
+    down = [arrow.points for arrow in drawing.arrows if arrow.flow == "pooling"]
+    assert len(down) == 3
+    for points, front in itertools.product(down, fronts):
+        assert not any(crosses(start, stop, front) for start, stop in itertools.pairwise(points))
 
 
 @pytest.mark.parametrize("name", names())

@@ -7,7 +7,8 @@
 - What an opened module computes by itself is a stage where it pools, resizes, pads, concatenates, or brings two stages
   together; else it belongs to the stage before.
 - Stages in a row are one where their modules are numbered siblings of one type, at one resolution and with the same
-  dilation: `decoder.0.conv1` and `decoder.0.conv2`, or the blocks of a MobileNet between two resolutions.
+  dilation: `decoder.0.conv1` and `decoder.0.conv2`, or the blocks of a MobileNet between two resolutions. So are
+  paddings in a row.
 """
 
 from __future__ import annotations
