@@ -23,7 +23,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make requirements" $(DEV)/bin/pip-compile pyp
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench requirements clean
+.PHONY: help demo test check format docs bench requirements clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Format, lint, types and 
 format: $(DEV)/project.stamp ## Format the code and mend what the linter can mend
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .
+
+docs: $(DEV)/project.stamp ## Write docs/architectures.md, its drawings and the shipped table from the models
+	$(DEV)/bin/python -m pixelwise.handbook
 
 bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DATA=DIR with voc/ and coco/ for those that need data
 	$(DEV)/bin/python benchmarks/cold_start.py --runtime-python $(RUNTIME)/bin/python

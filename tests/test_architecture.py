@@ -40,12 +40,14 @@ LAYERS = (
     Layer(
         "part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves trace"
     ),
-    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models receptive"),
+    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models receptive wording"),
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export stages"),
-    Layer("part", training="data.loader describe"),
+    Layer("part", training="data.loader describe shapes"),
+    Layer("part", training="layout"),
+    Layer("part", training="u_layout"),
     Layer("part", training="diagram"),
     Layer("part", training="handbook"),
-    Layer("verb", runtime="segmenter"),
+    Layer("verb", runtime="segmenter", training="pretrained"),
     Layer("verb", runtime="api batch evaluate"),
     Layer("verb", training="trained"),
     Layer("verb", training="train"),

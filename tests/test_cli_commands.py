@@ -11,9 +11,10 @@ import pytest
 
 from helpers import ENVIRONMENT, pixelwise, small_photo
 from pixelwise import load
+from pixelwise.cli import main
 from pixelwise.masks import read_index_mask
 
-COMMANDS = ("segment", "evaluate", "train", "models")
+COMMANDS = ("segment", "evaluate", "train", "describe", "models")
 
 
 def without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -89,6 +90,88 @@ def test_training_without_torch_says_what_to_install(tmp_path: Path):
     done = without_torch("main('train', 'recipe.yaml')\n", cwd=tmp_path)
     assert done.stdout == "status 2\n"
     assert "Training needs torch, which is not installed; `pip install pixelwise[train]` brings it." in done.stderr
+
+
+def test_describing_without_torch_says_what_to_install(tmp_path: Path):
+    done = without_torch("main('describe', 'segnet')\n", cwd=tmp_path)
+    assert done.stdout == "status 2\n"
+    assert "Describing needs torch, which is not installed; `pip install pixelwise[train]` brings it." in done.stderr
+
+
+# Describing.
+
+
+def test_an_architecture_is_described_and_drawn(tmp_path: Path):
+    out, err = pixelwise("describe", "segnet", "--diagram", "segnet.svg", cwd=tmp_path)
+    assert err == ""
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert "segnet, for a photo of 512 x 512 pixels" in rows
+    assert "encoder.conv1 2 × 3×3 conv 64, 512, 512 1 38.98 k 10.12 G 128.0 MiB" in rows
+    assert "total 29.46 M 163.1 G 621.5 MiB" in rows
+    assert "output stride 32, of the coarsest map" in rows
+    assert "receptive field 212 x 212 pixels through windows" in rows
+    assert "arXiv:1511.00561, Figure 2" in out
+    assert rows[-1] == "-> segnet.svg"
+    picture = (tmp_path / "segnet.svg").read_bytes()
+    assert b"pooling indices" in picture
+
+    _, err = pixelwise("describe", "segnet", "--diagram", "segnet.svg", cwd=tmp_path, status=2)
+    assert err == "pixelwise: segnet.svg exists already; choose another file, or --force.\n"
+    assert (tmp_path / "segnet.svg").read_bytes() == picture
+    arguments = ("--diagram", "segnet.svg", "--force", "--size", "96x160", "--num-classes", "2")
+    out, _ = pixelwise("describe", "segnet", *arguments, cwd=tmp_path)
+    assert "2, 96, 160" in out
+    assert (tmp_path / "segnet.svg").read_bytes() != picture
+    assert [path.name for path in tmp_path.iterdir()] == ["segnet.svg"]
+
+
+def test_an_architecture_is_described_with_other_arguments(tmp_path: Path):
+    out, _ = pixelwise("describe", "unet", "--set", "encoder=resnet18", "--set", "dropout=0", cwd=tmp_path)
+    assert "encoder: resnet18" in out
+    assert "dropout: 0" in out
+    assert "2 × basic" in out
+    assert "imagenet: timm resnet18" in out
+    out, _ = pixelwise("describe", "deeplabv3_resnet50", cwd=tmp_path)
+    assert "2.365 M parameters, of an auxiliary head" in out
+    assert "and the whole photo through means" in out
+    assert "rate 36" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("segnt",), "There is no architecture 'segnt'; did you mean segnet? "),
+        (("segnet", "--diagram", "a.gif"), "a.gif has the suffix '.gif'; a diagram is one of .svg, .png, .pdf."),
+        (("segnet", "--diagram", "no/a.svg"), "There is no directory no to write a.svg to."),
+        (
+            ("segnet", "--size", "1x2x3"),
+            "--size takes a number of pixels, or HEIGHTxWIDTH such as 512x768, not '1x2x3'.",
+        ),
+        (("segnet", "--size", "-1"), "--size takes a number of pixels"),
+        (("segnet", "--size", "0"), "The size is 0 x 0; expected 1 to 65536 pixels a side."),
+        (("segnet", "--num-classes", "1"), "num_classes is 1; expected 2 or more"),
+        (("segnet", "--set", "width=3"), "segnet takes no argument 'width'; it takes: none but num_classes."),
+        (("unet", "--set", "width"), "The argument 'width' is not of the form key=value."),
+        (("unet", "--set", "encoder=["), "The value of 'encoder=[' is not valid YAML."),
+    ],
+)
+def test_what_cannot_be_described_is_explained(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pixelwise", "describe", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2
+    assert out == ""
+    assert err.startswith(f"pixelwise: {message}")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 # Evaluating.

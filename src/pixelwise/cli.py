@@ -218,6 +218,49 @@ def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrid
     print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
 
 
+_DESCRIBE_EXAMPLES = """\b
+Examples:
+  pixelwise describe segnet --diagram segnet.svg
+  pixelwise describe deeplabv3_resnet50 --set output_stride=16 --size 1024x2048
+  pixelwise describe unet --set encoder=resnet50 --num-classes 2
+"""
+
+
+@app.command(epilog=_DESCRIBE_EXAMPLES)
+@click.argument("name")
+@click.option("--num-classes", type=int, default=21, help="The background included.")
+@click.option("--size", default="512", help="Of the photo in pixels: a side, or HEIGHTxWIDTH.")
+@click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="An argument; repeatable.")
+@click.option("--diagram", type=click.Path(path_type=Path), help="Draw it to this .svg, .png or .pdf file.")
+@click.option("--force", is_flag=True, help="Overwrite a diagram that is there.")
+def describe(
+    name: str, num_classes: int, size: str, overrides: tuple[str, ...], diagram: Path | None, force: bool
+) -> None:
+    """Show an architecture as a table and a picture.
+
+    NAME is an architecture, such as segnet. The table has a row a stage: what is in it, the feature map that leaves it,
+    and what it costs. No weights are made or fetched. Describing needs `pip install pixelwise[train]`.
+    """
+    try:
+        from pixelwise.describe import describe as trace
+        from pixelwise.describe import parse_arguments
+        from pixelwise.diagram import check_picture, draw_diagram
+    except ModuleNotFoundError as error:
+        raise PixelwiseError(
+            f"Describing needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
+        ) from error
+    from pixelwise.report import print_description
+
+    if diagram is not None:
+        check_picture(diagram, force=force)
+    given = parse_arguments(overrides)
+    description = trace(name, num_classes=num_classes, size=_parse_height_width(size), arguments_given=given)
+    print_description(description)
+    if diagram is not None:
+        draw_diagram(description, diagram)
+        print(f"-> {diagram}")
+
+
 @app.command()
 def models() -> None:
     """List the models that are ready, and the architectures there are.
@@ -251,6 +294,13 @@ def _parse_size(text: str) -> Size:
             f"--size takes a number of pixels from 32 to {_LARGEST_SIZE}, `native` or `auto`, not {text[:40]!r}."
         )
     return size
+
+
+def _parse_height_width(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and len(side) <= 5 for side in sides):
+        raise PixelwiseError(f"--size takes a number of pixels, or HEIGHTxWIDTH such as 512x768, not {text[:40]!r}.")
+    return int(sides[0]), int(sides[-1])
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""A network in figures: its stages, what goes from one to another, and what it costs. Nothing in it is written by hand."""
+"""A network in figures: its stages, what goes from one to another, what it costs; all of it counted, none written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 from pixelwise.errors import PixelwiseError
@@ -19,7 +20,7 @@ from pixelwise.trace import trace
 LARGEST_SIZE = 65536
 
 CONVENTION = (
-    "Multiply-adds are those of convolutions, transposed convolutions and matrix products, for one photo, in evaluation "
+    "Multiply-adds are those of convolutions, transposed convolutions and matrix products, for one photo in evaluation "
     "mode: no auxiliary head, no element-wise operation, normalisation or interpolation. Parameters count every weight "
     "and bias, those of the auxiliary head included. The output stride is that of the coarsest feature map."
 )
@@ -59,6 +60,11 @@ class Description:
     output_stride: int
     receptive_field: int
     whole_photo: bool
+
+    @property
+    def encoder(self) -> str:
+        """The classification network inside, by its name where it is an argument."""
+        return str(self.arguments.get("encoder", self.entry.encoder))
 
 
 def describe(
@@ -104,6 +110,24 @@ def describe(
         receptive_field=int(coarsest.field),
         whole_photo=coarsest.whole,
     )
+
+
+def parse_arguments(settings: Sequence[str]) -> dict[str, Any]:
+    """An architecture's arguments from `key=value` each, the value in YAML.
+
+    Raises:
+        PixelwiseError: one has another form, or its value is no YAML.
+    """
+    parsed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        try:
+            parsed[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise PixelwiseError(f"The value of {setting!r} is not valid YAML.") from error
+        if not equals or not key.strip():
+            raise PixelwiseError(f"The argument {setting!r} is not of the form key=value.")
+    return parsed
 
 
 def _count(network: nn.Module) -> int:

@@ -60,10 +60,7 @@ def _through(operation: Operation, source: tuple[int, ...], view: View) -> View:
     if operation.kind == RESIZE and source[-1] > 1:
         factor = Fraction(operation.shape[-1], source[-1])
         return View(view.stride / factor, view.field + view.stride, view.whole, view.upsampled or factor > 1)
-    if operation.name == "pixel_shuffle":
-        factor = Fraction(operation.shape[-1], source[-1])
-        return View(view.stride / factor, view.field, view.whole, upsampled=True)
-    if operation.name == "max_unpool2d":
+    if operation.name in ("pixel_shuffle", "max_unpool2d"):
         factor = Fraction(operation.shape[-1], source[-1])
         return View(view.stride / factor, view.field, view.whole, upsampled=True)
     return view

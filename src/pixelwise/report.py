@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,7 @@ from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.metrics import mean_iou
 
 if TYPE_CHECKING:
+    from pixelwise.describe import Description
     from pixelwise.evaluate import Evaluation
     from pixelwise.train import Progress
 
@@ -158,6 +160,52 @@ def print_models(bundles: Sequence[Bundle]) -> None:
     _console().print(table)
 
 
+def print_description(description: Description) -> None:
+    """Print an architecture: a row a stage, what it costs in all, and where it comes from."""
+    entry, paper = description.entry, description.entry.paper
+    console = _console()
+    height, width = description.size
+    title = f"{entry.name}, for a photo of {height} x {width} pixels"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", show_footer=True, box=SIMPLE_HEAD, collapse_padding=True
+    )
+    table.add_column("stage", "total", no_wrap=True)
+    table.add_column("layers")
+    counted = _counted(description.parameters - description.training_only), _counted(description.multiply_adds)
+    headings = ("output\n(C, H, W)", "stride", "parameters", "multiply-\nadds", "activations\nin memory")
+    for heading, total in zip(headings, ("", "", *counted, _size(description.activation_bytes)), strict=True):
+        table.add_column(heading, total, justify="right", no_wrap=True)
+    for stage in description.stages:
+        rates = [f"rate {', '.join(map(str, stage.rates))}"] if stage.rates else []
+        table.add_row(
+            stage.name,
+            "\n".join([*stage.layers, *rates]),
+            f"{stage.channels}, {stage.height}, {stage.width}",
+            f"{stage.stride:g}",
+            _counted(stage.parameters),
+            _counted(stage.multiply_adds),
+            _size(stage.activation_bytes),
+        )
+    console.print(table)
+    seen = f"{description.receptive_field} x {description.receptive_field} pixels through windows"
+    values = ", ".join(f"{key}: {value}" for key, value in description.arguments.items())
+    own = {"imagenet": description.arguments.get("encoder")}  # where it is an argument, the weights are by its name
+    weights = [f"{kind}: {there.library} {own.get(kind) or there.name}" for kind, there in entry.weights.items()]
+    lines = {
+        "encoder": description.encoder,
+        "paper": f"{paper.authors}: {paper.title}, {paper.venue}, arXiv:{paper.arxiv}, {paper.figure}",
+        "output stride": f"{description.output_stride}, of the coarsest map",
+        "receptive field": f"{seen}{', and the whole photo through means' if description.whole_photo else ''}",
+        "in training only": f"{_counted(description.training_only)} parameters, of an auxiliary head"
+        if description.training_only
+        else "no parameters",
+        "arguments": f"num_classes: {description.num_classes}{', ' if values else ''}{values}",
+        "weights": "; ".join(weights) or "none",
+    }
+    for heading, text in lines.items():
+        console.print(f"{heading:18}{text}", soft_wrap=True)
+
+
 def print_architectures(architectures: Sequence[ArchitectureFacts]) -> None:
     """Print what can be built, a table for each family under its paper; 80 columns are enough."""
     out = _console()
@@ -219,6 +267,21 @@ def training_progress(steps: int) -> Iterator[Callable[[Progress], None]]:
                 bar.console.print(f"step {progress.step}: loss {progress.loss:.3f}, val mIoU {progress.val:.4f}")
 
         yield report
+
+
+def _counted(number: int) -> str:
+    """To four figures, with the SI prefix: 29.46 M."""
+    if number == 0:
+        return ""
+    power = int(f"{number:.3e}".split("e")[1]) // 3  # of a thousand, after rounding
+    return f"{number / 1000**power:.4g} {('', 'k', 'M', 'G', 'T', 'P')[power]}".strip()
+
+
+def _size(memory: int) -> str:
+    """Bytes in a binary unit."""
+    if memory == 0:
+        return ""
+    return f"{memory / 2**20:.1f} MiB" if memory < 2**30 else f"{memory / 2**30:.1f} GiB"
 
 
 def _percent(share: float) -> str:

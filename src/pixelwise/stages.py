@@ -7,7 +7,8 @@
 - What an opened module computes by itself is a stage where it pools, resizes, pads, concatenates, or brings two stages
   together; else it belongs to the stage before.
 - Stages in a row are one where their modules are numbered siblings of one type, at one resolution and with the same
-  dilation: `decoder.0.conv1` and `decoder.0.conv2`, or the blocks of a MobileNet between two resolutions.
+  dilation: `decoder.0.conv1` and `decoder.0.conv2`, or the blocks of a MobileNet between two resolutions. So are
+  paddings in a row.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import nn
@@ -35,6 +35,7 @@ from pixelwise.trace import (
     Operation,
     Trace,
 )
+from pixelwise.wording import deed, layers, stage_name, widths
 
 Kind = Literal[
     "photo", "convolution", "pooling", "upsampling", "scores", "context", "concatenation", "sum", "padding", "answer"
@@ -42,7 +43,7 @@ Kind = Literal[
 
 _JOINTS = {MAX_POOL, MEAN_POOL, RESIZE, CONCATENATE, PAD}
 _WEIGHTY = {CONVOLUTION, TRANSPOSED, GLOBAL_POOL, *_JOINTS}
-_RESHAPING = ("pixel_shuffle", "expand", "max_unpool2d")
+_UNPOOLING = ("pixel_shuffle", "max_unpool2d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Stage:
         layers: such as "2 × 3×3 conv"; a line each.
         channels, height, width: of the feature map that leaves it.
         stride: distance of neighbouring units of that map in pixels of the photo; a fraction where it is finer.
+        widths: channels after each of its convolutions, where these are alike but for that; else `(channels,)`.
         rates: dilation rates above 1, ascending.
         parameters: of its modules.
         multiply_adds: of its convolutions.
@@ -69,6 +71,7 @@ class Stage:
     height: int
     width: int
     stride: float
+    widths: tuple[int, ...]
     rates: tuple[int, ...]
     parameters: int
     multiply_adds: int
@@ -127,21 +130,21 @@ def stages_of(trace: Trace, seen: list[View], *, num_classes: int) -> tuple[tupl
     last = home[trace.answer]
     _, channels, height, width = trace.operations[trace.answer].shape
     cropped = (height, width) != (stages[last].height, stages[last].width)
-    stages.append(
-        Stage(
-            "answer",
-            "answer",
-            ("crop",) if cropped else (),
-            channels,
-            height,
-            width,
-            float(seen[trace.answer].stride),
-            (),
-            0,
-            0,
-            0,
-        )
+    answer = replace(
+        stages[last],
+        name="answer",
+        kind="answer",
+        layers=("crop",) if cropped else (),
+        channels=channels,
+        height=height,
+        width=width,
+        widths=(channels,),
+        rates=(),
+        parameters=0,
+        multiply_adds=0,
+        activation_bytes=0,
     )
+    stages.append(answer)
     edges.append(Edge(last, len(stages) - 1, "features", channels, height, width, cropped))
     return tuple(stages), tuple(edges)
 
@@ -216,18 +219,19 @@ def _merged(trace: Trace, drafts: list[_Draft], home: list[int]) -> tuple[list[_
 
 def _alike(trace: Trace, first: _Draft, second: _Draft) -> bool:
     if not (first.modules and second.modules):
-        return False
+        kinds = {trace.operations[i].kind for draft in (first, second) for i in draft.operations}
+        return kinds == {PAD}  # a side at a time
     one, other = first.modules[0], second.modules[0]
     modules = trace.called[one], trace.called[other]
     siblings = re.sub(r"\d+$", "", one) == re.sub(r"\d+$", "", other) and type(modules[0]) is type(modules[1])
-    if not siblings or not isinstance(other[-1:], str) or not other[-1:].isdigit():
+    if not siblings or not other[-1:].isdigit():
         return False
     convolutions = [[trace.operations[i] for i in draft.operations] for draft in (first, second)]
     rates = [{op.dilation for op in ops} for ops in convolutions]
     shapes = [trace.operations[draft.operations[-1]].shape for draft in (first, second)]
     same_map = shapes[0][-2:] == shapes[1][-2:] and rates[0] == rates[1]
     if isinstance(modules[0], nn.Conv2d | nn.ConvTranspose2d):
-        return same_map and shapes[0] == shapes[1] and modules[0].kernel_size == modules[1].kernel_size  # type: ignore[union-attr]
+        return same_map and shapes[0] == shapes[1] and modules[0].kernel_size == modules[1].kernel_size
     return same_map
 
 
@@ -238,15 +242,16 @@ def _stage(trace: Trace, seen: list[View], draft: _Draft, num_classes: int, scor
     leaving = max(i for i in maps if trace.operations[i].kind != SLICE)
     _, channels, height, width = trace.operations[leaving].shape
     stride = seen[leaving].stride
-    stored = [op for op in operations if op.kind in _WEIGHTY or op.name in _RESHAPING]
+    stored = [op for op in operations if op.kind in _WEIGHTY or op.name in _UNPOOLING]
     return Stage(
-        name=_name(draft.modules) or _deed(trace, operations),
+        name=stage_name(draft.modules) or deed(trace, operations),
         kind=_kind(trace, draft, operations, num_classes, scoring),
-        layers=_layers(trace, draft, operations),
+        layers=layers(trace, draft.modules, operations),
         channels=channels,
         height=height,
         width=width,
         stride=float(stride),
+        widths=widths(trace, draft.modules, operations) or (channels,),
         rates=tuple(sorted({op.dilation for op in operations} - {1})),
         parameters=sum(
             parameter.numel()
@@ -256,24 +261,6 @@ def _stage(trace: Trace, seen: list[View], draft: _Draft, num_classes: int, scor
         multiply_adds=sum(op.multiply_adds for op in operations),
         activation_bytes=sum(4 * math.prod(op.shape) for op in stored),
     )
-
-
-def _name(modules: list[str]) -> str:
-    """`encoder.blocks.3`, `encoder.blocks.4` -> "encoder.blocks.3-4"."""
-    if len(modules) < 2:
-        return "".join(modules)
-    return f"{modules[0]}-{re.sub(r'.*[^0-9]', '', modules[-1])}"
-
-
-def _deed(trace: Trace, operations: list[Operation]) -> str:
-    first = operations[0]
-    if first.name == "photo":
-        return "photo"
-    if any(trace.operations[i].indices for i in first.inputs):
-        return "max unpooling"
-    if len(first.inputs) > 1 and first.kind != CONCATENATE:
-        return "sum" if first.name.startswith("add") else first.name.strip("_")
-    return {RESIZE: "bilinear", PAD: "mirror" if first.name == "index_select" else "pad"}.get(first.kind, first.kind)
 
 
 def _kind(trace: Trace, draft: _Draft, operations: list[Operation], num_classes: int, scoring: int) -> Kind:
@@ -291,52 +278,8 @@ def _kind(trace: Trace, draft: _Draft, operations: list[Operation], num_classes:
     by_kind: dict[str | None, Kind] = {MAX_POOL: "pooling", MEAN_POOL: "pooling", CONCATENATE: "concatenation"}
     if first == PAD:
         return "padding"
-    deed = _deed(trace, operations)
-    return by_kind.get(first) or ("photo" if deed == "photo" else "upsampling" if deed == "max unpooling" else "sum")
-
-
-def _layers(trace: Trace, draft: _Draft, operations: list[Operation]) -> tuple[str, ...]:
-    """What is in it, in words: its blocks where it is made of many, else its layers."""
-    blocks = _blocks(trace, draft)
-    if blocks:
-        return blocks
-    words = [word for op in operations if (word := _word(trace, op))]
-    return tuple(word if count == 1 else f"{count} × {word}" for word, count in _runs(words))
-
-
-def _blocks(trace: Trace, draft: _Draft) -> tuple[str, ...]:
-    """Its blocks by their types, where it has more than one and they are more than single layers."""
-    modules = [trace.called[path] for path in draft.modules]
-    if len(modules) == 1 or (len(modules) > 1 and not any(True for _ in modules[0].children())):
-        modules = [child for path in draft.modules for child in trace.called[path].children()]
-    if all(type(module) is nn.Sequential for module in modules):
-        modules = [child for module in modules for child in module.children()]
-    types = [type(module).__name__ for module in modules if sum(1 for _ in module.modules()) > 6]
-    words = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in types]
-    return tuple(f"{count} × {word}" if count > 1 else word for word, count in Counter(words).items())
-
-
-def _word(trace: Trace, operation: Operation) -> str:
-    if operation.kind in (CONVOLUTION, TRANSPOSED):
-        kernel = f"{operation.kernel}×{operation.kernel}"
-        what = "transposed conv" if operation.kind == TRANSPOSED else "conv"
-        source = trace.operations[operation.inputs[0]]
-        depthwise = "depthwise " if 1 < operation.groups == source.shape[1] else ""
-        stride = f", stride {operation.stride}" if operation.stride > 1 else ""
-        return f"{kernel} {depthwise}{what}{stride}"
-    if operation.kind in (MAX_POOL, MEAN_POOL):
-        stride = f", stride {operation.stride}" if operation.stride != operation.kernel else ""
-        return f"{operation.kernel}×{operation.kernel} {operation.kind}{stride}"
-    if operation.kind == GLOBAL_POOL:
-        return "mean over the photo"
-    if operation.kind == RESIZE:
-        factor = operation.shape[-1] / trace.operations[operation.inputs[0]].shape[-1]
-        return f"×{factor:.4g} bilinear"
-    return ""
-
-
-def _runs(words: list[str]) -> list[tuple[str, int]]:
-    return [(word, len(list(group))) for word, group in itertools.groupby(words)]
+    by_deed: dict[str, Kind] = {"photo": "photo", "max unpooling": "upsampling"}
+    return by_kind.get(first) or by_deed.get(deed(trace, operations), "sum")
 
 
 def _edges(trace: Trace, home: list[int]) -> list[Edge]:

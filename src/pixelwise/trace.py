@@ -1,4 +1,4 @@
-"""What a network does, operation by operation: shapes and weights' sizes only, so that any size of photo costs nothing."""
+"""What a network does, operation by operation; shapes only, so that any size of photo costs nothing."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def trace(network: nn.Module, *, size: tuple[int, int]) -> Trace:
     )
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operation on its way to the device."""
 
     def __init__(self, photo: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = [Operation("photo", OTHER, ("",), (), tuple(photo.shape))]
         self.maker = {id(photo): 0}  # the operation that made a tensor, by the tensor's identity ...
         self.alive: list[Tensor] = [photo]  # ... which nothing else may take while the network runs
@@ -157,7 +157,10 @@ def _with_geometry(operation: Operation, args: tuple[Any, ...]) -> Operation:
         stride = _first(args[2]) if len(args) > 2 and args[2] else kernel
         return Operation(name, operation.kind, modules, inputs, shape, False, kernel, stride)
     if operation.kind == GLOBAL_POOL and shape[-2:] != (1, 1):
-        return Operation(name, OTHER, modules, inputs, shape)  # a mean over channels, or to another size
+        if name == "mean":  # over channels
+            return Operation(name, OTHER, modules, inputs, shape)
+        side, cells = args[0].shape[2], shape[2]
+        return Operation(name, MEAN_POOL, modules, inputs, shape, False, math.ceil(side / cells), max(1, side // cells))
     if name in ("addmm", "mm"):
         matrix = args[-1]
         return Operation(name, OTHER, modules, inputs, shape, multiply_adds=shape[0] * math.prod(matrix.shape))

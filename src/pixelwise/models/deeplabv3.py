@@ -141,6 +141,15 @@ def _deeplabv3(depth: int, *, num_classes: int, output_stride: int, auxiliary: b
     return BackboneWithHeads(backbone, DeepLabHead(FINAL_CHANNELS, num_classes, RATES[output_stride]), aux_classifier)
 
 
+EXPLANATION = (
+    "Things are near or far, so no single distance to look at is right for all. On top of an encoder whose map is "
+    "kept at an eighth of the photo's sides (a sixteenth for MobileNetV3), branches stand side by side: one looks "
+    "at each point alone, three at neighbours 12, 24 and 36 units of the map away, and one takes the mean of the "
+    "whole photo, since a harbour makes a boat more likely anywhere in it. Their maps are stacked and mixed, each "
+    "class gets a score, and the scores are enlarged to the photo's size."
+)
+
+
 @register(
     "deeplabv3_resnet50",
     family="DeepLabV3",
@@ -153,6 +162,7 @@ def _deeplabv3(depth: int, *, num_classes: int, output_stride: int, auxiliary: b
     summary="A dilated ResNet-50, then convolutions of four reaches and the mean of the whole photo side by side.",
     strengths="Sees objects of any size in their surroundings; the usual choice where accuracy counts.",
     limits="Borders are interpolated from stride 8; the pooled branch sees a tile as if it were the photo.",
+    explanation=EXPLANATION,
 )
 def deeplabv3_resnet50(*, num_classes: int, output_stride: int = 8, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on ResNet-50 at an output stride of 8 or 16, with an auxiliary head in training if wanted."""
@@ -171,6 +181,7 @@ def deeplabv3_resnet50(*, num_classes: int, output_stride: int = 8, auxiliary: b
     summary="DeepLabV3-ResNet50 with twice the depth.",
     strengths="The most accurate weights that torchvision has.",
     limits="One point above ResNet-50 in torchvision's figures, for half as many multiply-adds again.",
+    explanation=EXPLANATION,
 )
 def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on ResNet-101 at an output stride of 8 or 16, with an auxiliary head in training if wanted."""
@@ -189,6 +200,7 @@ def deeplabv3_resnet101(*, num_classes: int, output_stride: int = 8, auxiliary: 
     summary="DeepLabV3's head on a MobileNetV3 at output stride 16.",
     strengths="As accurate as FCN-ResNet50 in torchvision's figures, for a fourteenth of its multiply-adds.",
     limits="Coarser borders than at stride 8.",
+    explanation=EXPLANATION,
 )
 def deeplabv3_mobilenet_v3_large(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:
     """DeepLabV3 on MobileNetV3-Large, with an auxiliary head in training if wanted."""

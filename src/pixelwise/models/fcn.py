@@ -155,6 +155,16 @@ def _zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     return conv
 
 
+EXPLANATION = (
+    "A network that names the one thing in a photo is made to name what is at every place of it: its last layers, "
+    "which weighed up the whole picture at once, become convolutions, so that the network slides over a photo of "
+    "any size and answers every 32 pixels. These coarse answers are enlarged to the photo's size by an "
+    "interpolation that is learned. FCN-32s does so in one step. FCN-16s and FCN-8s add the answers of earlier, "
+    "finer layers on the way (pool4; pool4 and pool3), which know less of what a thing is, but more of where it "
+    "ends."
+)
+
+
 @register(
     "fcn32s",
     family="FCN",
@@ -164,6 +174,7 @@ def _zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
     summary="VGG-16 made fully convolutional: scores at stride 32, interpolated to the photo in one step.",
     strengths="The simplest of the family and the first stage of training FCN-16s and FCN-8s.",
     limits="Borders are as coarse as its stride of 32; 136 million weights, three quarters of them in fc6.",
+    explanation=EXPLANATION,
 )
 def fcn32s(
     *,
@@ -193,6 +204,7 @@ def fcn32s(
     summary="FCN-32s with the scores of pool4, at stride 16, added before the last interpolation.",
     strengths="Most of the gain of FCN-8s; starts from a trained FCN-32s and keeps what that learned.",
     limits="Thin structures are still lost; large, like all on VGG-16.",
+    explanation=EXPLANATION,
 )
 def fcn16s(
     *,
@@ -222,6 +234,7 @@ def fcn16s(
     summary="FCN-16s with the scores of pool3, at stride 8, added as well.",
     strengths="The finest of the three; what later work means by FCN-8.",
     limits="Scores are fused, not features, so fine detail has few channels to speak through; large and slow.",
+    explanation=EXPLANATION,
 )
 def fcn8s(
     *,

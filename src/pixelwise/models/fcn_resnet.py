@@ -31,6 +31,14 @@ def _fcn(depth: int, *, num_classes: int, auxiliary: bool) -> BackboneWithHeads:
     return BackboneWithHeads(DilatedResNet(depth), FCNHead(FINAL_CHANNELS, num_classes), aux_classifier)
 
 
+EXPLANATION = (
+    "A ResNet that has learned to name what is in photos is changed in its last two stages: they no longer halve "
+    "the map, which stays at an eighth of the photo's sides, and spread their filters instead (a dilation rate of "
+    "2 looks at every second neighbour), so that they still see as far. A convolution and a layer of scores "
+    "follow; the scores are enlarged to the photo's size."
+)
+
+
 @register(
     "fcn_resnet50",
     family="FCN",
@@ -43,6 +51,7 @@ def _fcn(depth: int, *, num_classes: int, auxiliary: bool) -> BackboneWithHeads:
     summary="A ResNet-50 that is dilated to stride 8, one convolution, scores, interpolation.",
     strengths="Plain and dependable: a quarter of the weights of the FCNs on VGG-16, far more accurate.",
     limits="Sees at one scale only; the dilated stages cost much time and memory.",
+    explanation=EXPLANATION,
 )
 def fcn_resnet50(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:
     """FCN-ResNet50, with an auxiliary head in training if wanted."""
@@ -61,6 +70,7 @@ def fcn_resnet50(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHea
     summary="FCN-ResNet50 with twice the depth.",
     strengths="Three points of mean IoU above FCN-ResNet50 in torchvision's figures.",
     limits="Half as slow again; DeepLabV3-ResNet50 is more accurate at less cost.",
+    explanation=EXPLANATION,
 )
 def fcn_resnet101(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:
     """FCN-ResNet101, with an auxiliary head in training if wanted."""

@@ -63,6 +63,7 @@ class Architecture:
         paper: where it was published.
         weights: the pretrained weights there are: "imagenet" for the encoder, "coco_voc" for the whole network.
         summary: one sentence on how it works; strengths and limits: when to take it, when not.
+        explanation: how it works in a few sentences, for readers who know no networks.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Architecture:
     summary: str = ""
     strengths: str = ""
     limits: str = ""
+    explanation: str = ""
 
 
 _ARCHITECTURES: dict[str, Architecture] = {}
@@ -89,6 +91,7 @@ def register(
     summary: str = "",
     strengths: str = "",
     limits: str = "",
+    explanation: str = "",
 ) -> Callable[[Factory], Factory]:
     """Class or function decorator that enters a factory under a name; the arguments are those of `Architecture`.
 
@@ -104,7 +107,7 @@ def register(
         if name in _ARCHITECTURES:
             raise ValueError(f"a model is already registered as {name!r}")
         _ARCHITECTURES[name] = Architecture(
-            name, factory, family, encoder, paper, dict(weights or {}), summary, strengths, limits
+            name, factory, family, encoder, paper, dict(weights or {}), summary, strengths, limits, explanation
         )
         return factory
 

@@ -54,6 +54,14 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
     return F.pixel_shuffle((positions * x[:, :, None]).flatten(1, 2), 2)
 
 
+EXPLANATION = (
+    "The encoder shrinks the photo five times; each time it keeps the largest of four neighbouring values and "
+    "notes which of the four it was. The decoder goes back step by step: it puts each value where the note says, "
+    "zeros around it, and convolutions fill the gaps. Only these notes, the pooling indices, cross from encoder "
+    "to decoder, no feature maps."
+)
+
+
 @register(
     "segnet",
     family="SegNet",
@@ -69,6 +77,7 @@ def max_unpool(x: Tensor, positions: Tensor) -> Tensor:
     summary="VGG-16 and its mirror image; the decoder learns from where the encoder's maxima were.",
     strengths="Answers at the photo's own resolution, with a quarter of FCN's weights and little memory for skips.",
     limits="Positions say where, not what: features lost by pooling stay lost; the decoder is as slow as VGG-16.",
+    explanation=EXPLANATION,
 )
 class SegNet(nn.Module):
     """SegNet; see the head of the file.

@@ -79,6 +79,14 @@ class DecoderBlock(nn.Module):
         return merged
 
 
+EXPLANATION = (
+    "A U-Net whose left side is a network that has already learned to tell a thousand kinds of things apart in "
+    "photos, and whose right side is light: it climbs back to a quarter of the photo's sides, with a copy of the "
+    "left side's map at each size, and the scores are enlarged from there. At the bottom, a context block looks "
+    "at three distances at once."
+)
+
+
 @register(
     "unet",
     family="U-Net",
@@ -94,6 +102,7 @@ class DecoderBlock(nn.Module):
     summary="A classification network that knows photographs already, and a light U-Net decoder down to stride 4.",
     strengths="The one to start with: learns from few photos, small, quick on a processor, and safe to run in tiles.",
     limits="Logits at stride 4 are interpolated: lines of a pixel or two are lost unless the decoder goes further.",
+    explanation=EXPLANATION,
 )
 class UNet(nn.Module):
     """U-Net on a timm encoder; see the head of the file.

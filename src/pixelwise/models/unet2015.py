@@ -45,6 +45,13 @@ class DoubleConv(nn.Sequential):
         super().__init__(*layers)
 
 
+EXPLANATION = (
+    "The left side of the U shrinks the photo four times and learns what is there; the right side enlarges the "
+    "map again and learns where. At each size the right side gets a copy of what the left side saw at that size, "
+    "and so draws sharp borders."
+)
+
+
 @register(
     "unet2015",
     family="U-Net",
@@ -60,6 +67,7 @@ class DoubleConv(nn.Sequential):
     strengths="Fine detail from few training photos of one kind: cells, roads, documents.",
     limits="Starts from random weights, so photographs of many things take far more than with a pretrained encoder. "
     "Slow: nearly half of its work is done at the two finest resolutions.",
+    explanation=EXPLANATION,
 )
 class UNet2015(nn.Module):
     """The U-Net of the paper; see the head of the file.
