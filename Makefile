@@ -46,7 +46,7 @@ format: $(DEV)/project.stamp ## Format the code and mend what the linter can men
 	$(DEV)/bin/ruff format .
 
 docs: $(DEV)/project.stamp ## Write docs/architectures.md, its drawings and the shipped table from the models
-	$(DEV)/bin/python -m pixelwise.handbook
+	$(DEV)/bin/python -m pixelwise.describe.handbook
 
 bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DATA=DIR with voc/ and coco/ for those that need data
 	$(DEV)/bin/python benchmarks/cold_start.py --runtime-python $(RUNTIME)/bin/python

@@ -13,6 +13,7 @@ import pytest
 
 from helpers import DEFAULT_BUNDLE, PHOTOS, digests, pixelwise, small_photo
 from pixelwise import load
+from pixelwise.bundle import FORMAT_VERSION
 from pixelwise.masks import read_index_mask
 
 
@@ -177,5 +178,5 @@ def test_models_that_cannot_be_used_are_named(tmp_path: Path):
 
     (tmp_path / "mine" / "config.json").write_text('{"format_version": 99}')
     _, err = pixelwise("segment", "a.png", "--model", "mine", cwd=tmp_path, status=2)
-    assert err == "pixelwise: mine has bundle format 99, this pixelwise reads up to 1; update pixelwise.\n"
+    assert err == f"pixelwise: mine has bundle format 99, this pixelwise reads up to {FORMAT_VERSION}; update pixelwise.\n"
     assert not (tmp_path / "segmented").exists()

@@ -244,7 +244,7 @@ def describe(
     try:
         from pixelwise.describe import describe as trace
         from pixelwise.describe import parse_arguments
-        from pixelwise.diagram import check_picture, draw_diagram
+        from pixelwise.describe.diagram import check_picture, draw_diagram
     except ModuleNotFoundError as error:
         raise PixelwiseError(
             f"Describing needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."

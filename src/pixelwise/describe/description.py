@@ -11,11 +11,11 @@ import torch
 import yaml
 from torch import nn
 
+from pixelwise.describe.receptive import View, views
+from pixelwise.describe.stages import Edge, Stage, stages_of
+from pixelwise.describe.trace import trace
 from pixelwise.errors import PixelwiseError
 from pixelwise.models import Architecture, architecture, arguments, build
-from pixelwise.receptive import View, views
-from pixelwise.stages import Edge, Stage, stages_of
-from pixelwise.trace import trace
 
 LARGEST_SIZE = 65536
 

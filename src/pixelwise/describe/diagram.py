@@ -7,12 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixelwise.describe import Description
+from pixelwise.describe.layout import JOINT, Graph, on_a_line
+from pixelwise.describe.shapes import (
+    FONT_SIZE,
+    LINE,
+    NUMBER_SIZE,
+    Arrow,
+    Drawing,
+    Flow,
+    Label,
+    Slab,
+    lines_width,
+    text_width,
+)
+from pixelwise.describe.stages import Kind
+from pixelwise.describe.u_layout import as_a_u
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import replacing
-from pixelwise.layout import JOINT, Graph, on_a_line
-from pixelwise.shapes import FONT_SIZE, LINE, NUMBER_SIZE, Arrow, Drawing, Flow, Label, Slab, lines_width, text_width
-from pixelwise.stages import Kind
-from pixelwise.u_layout import as_a_u
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

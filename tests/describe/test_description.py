@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_weight
 
 from pixelwise.describe import describe, parse_arguments
+from pixelwise.describe.receptive import views
+from pixelwise.describe.stages import Stage, stages_of
+from pixelwise.describe.trace import trace
 from pixelwise.errors import PixelwiseError
 from pixelwise.models import architecture, build, names
-from pixelwise.receptive import views
-from pixelwise.stages import Stage, stages_of
-from pixelwise.trace import trace
 
 AUXILIARY = {"fcn_resnet50": 1024, "fcn_resnet101": 1024, "deeplabv3_resnet50": 1024, "deeplabv3_resnet101": 1024}
 AUXILIARY["deeplabv3_mobilenet_v3_large"] = 40

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from pixelwise.shapes import (
+from pixelwise.describe.shapes import (
     LINE,
     Arrow,
     Drawing,
@@ -20,7 +20,7 @@ from pixelwise.shapes import (
     map_height,
     map_width,
 )
-from pixelwise.stages import Edge, Kind, Stage
+from pixelwise.describe.stages import Edge, Kind, Stage
 
 GAP = 0.16
 """Between columns."""

@@ -15,17 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from helpers import ROOT
-from pixelwise import handbook
-from pixelwise.describe import Description, describe
-from pixelwise.diagram import draw_diagram, figure, label_box, layout
+from pixelwise.describe import Description, describe, handbook
+from pixelwise.describe.diagram import draw_diagram, figure, label_box, layout
+from pixelwise.describe.layout import Graph
+from pixelwise.describe.receptive import views
+from pixelwise.describe.shapes import LINE, NUMBER_SIZE, Slab, text_width
+from pixelwise.describe.stages import stages_of
+from pixelwise.describe.trace import trace
+from pixelwise.describe.u_layout import as_a_u
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.layout import Graph
 from pixelwise.models import names, registry
-from pixelwise.receptive import views
-from pixelwise.shapes import LINE, NUMBER_SIZE, Slab, text_width
-from pixelwise.stages import stages_of
-from pixelwise.trace import trace
-from pixelwise.u_layout import as_a_u
 
 Box = tuple[float, float, float, float]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pixelwise.trace import CONVOLUTION, GLOBAL_POOL, MAX_POOL, MEAN_POOL, RESIZE, TRANSPOSED, Operation
+from pixelwise.describe.trace import CONVOLUTION, GLOBAL_POOL, MAX_POOL, MEAN_POOL, RESIZE, TRANSPOSED, Operation
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import log2
 
-from pixelwise.layout import Graph, slabs_of
-from pixelwise.shapes import LINE, Arrow, Drawing, Flow, Label, Slab, label_lines, lines_width, map_height
+from pixelwise.describe.layout import Graph, slabs_of
+from pixelwise.describe.shapes import LINE, Arrow, Drawing, Flow, Label, Slab, label_lines, lines_width, map_height
 
 GAP = 0.24
 """Between blocks of a row."""

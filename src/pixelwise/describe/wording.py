@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pixelwise.trace import (
+from pixelwise.describe.trace import (
     CONCATENATE,
     CONVOLUTION,
     GLOBAL_POOL,

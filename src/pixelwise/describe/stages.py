@@ -21,8 +21,8 @@ from typing import Literal
 
 from torch import nn
 
-from pixelwise.receptive import View
-from pixelwise.trace import (
+from pixelwise.describe.receptive import View
+from pixelwise.describe.trace import (
     CONCATENATE,
     CONVOLUTION,
     GLOBAL_POOL,
@@ -35,7 +35,7 @@ from pixelwise.trace import (
     Operation,
     Trace,
 )
-from pixelwise.wording import deed, layers, stage_name, widths
+from pixelwise.describe.wording import deed, layers, stage_name, widths
 
 Kind = Literal[
     "photo", "convolution", "pooling", "upsampling", "scores", "context", "concatenation", "sum", "padding", "answer"

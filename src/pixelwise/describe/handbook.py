@@ -1,6 +1,6 @@
 """What is published about every registered architecture: the page, the drawings, and the table that is shipped.
 
-`make docs`, or `python -m pixelwise.handbook` from the root of a checkout, writes all of it anew.
+`make docs`, or `python -m pixelwise.describe.handbook` from the root of a checkout, writes all of it anew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import fill
 
 from pixelwise.describe import CONVENTION, Description, describe
-from pixelwise.diagram import draw_diagram
+from pixelwise.describe.diagram import draw_diagram
 from pixelwise.files import write_atomically
 from pixelwise.models import names
 

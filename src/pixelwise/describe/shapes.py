@@ -9,7 +9,7 @@ from functools import lru_cache
 from textwrap import wrap
 from typing import Literal
 
-from pixelwise.stages import Kind, Stage
+from pixelwise.describe.stages import Kind, Stage
 
 Flow = Literal["features", "pooling", "upsampling", "skip", "indices"]
 
