@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pixelwise.losses import cross_entropy_loss
 from pixelwise.models import WithAuxiliary, build
@@ -25,6 +26,14 @@ def photos(batch: int, height: int, width: int, *, seed: int = 1) -> Tensor:
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+def scenes(batch: int, height: int, width: int, *, seed: int = 1) -> Tensor:
+    """Blobs and a little noise: deep networks answer pure noise with nearly the same everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = 2 * torch.randn(batch, 3, height // 12 + 2, width // 12 + 2, generator=generator)
+    blobs = F.interpolate(coarse, size=(height, width), mode="bilinear")
+    return blobs + 0.2 * torch.randn(batch, 3, height, width, generator=generator)
+
+
 def seeded(name: str, seed: int = 0, *, num_classes: int = CLASSES, **more: Any) -> nn.Module:
     """A small form of an architecture, in training mode."""
     torch.manual_seed(seed)
@@ -32,7 +41,10 @@ def seeded(name: str, seed: int = 0, *, num_classes: int = CLASSES, **more: Any)
 
 
 def settled(model: nn.Module) -> nn.Module:
-    """In evaluation mode, as if it had been trained: batch statistics of some photos, and no layer left at zero."""
+    """In evaluation mode, as if it had been trained.
+
+    With batch statistics of some photos, no layer left at zero, and no class that is chosen everywhere.
+    """
     torch.manual_seed(11)
     norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
     for part in model.modules():
@@ -43,10 +55,20 @@ def settled(model: nn.Module) -> nn.Module:
         for norm in norms:
             norm.momentum = None  # the mean over all that is seen
         with torch.no_grad():
-            model.train()(photos(4, 64, 64, seed=9))
+            model.train()(scenes(4, 64, 64, seed=9))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-    return model.eval()
+    with torch.no_grad():
+        mean = model.eval()(scenes(2, 64, 64, seed=10)).mean(dim=(0, 2, 3))
+        _last_scores(model).bias -= mean
+    return model
+
+
+def _last_scores(model: nn.Module) -> nn.Conv2d:
+    """The convolution that gives the classes; FCN's coarsest one, as interpolation has no bias."""
+    convs = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Conv2d)]
+    main = [part for name, part in convs if not name.startswith(("aux_classifier.", "score_pool"))]
+    return main[-1]
 
 
 def loss_of(answer: Tensor | WithAuxiliary, target: Tensor) -> Tensor:

@@ -294,4 +294,5 @@ def test_scores_are_those_of_a_plain_convolution():
     torch.manual_seed(0)
     score, plain, x = Score(64, 5), nn.Conv2d(64, 5, 1), torch.randn(2, 64, 3, 4)
     score.load_state_dict(plain.state_dict())
-    assert torch.allclose(score(x), plain(x), atol=1e-6)
+    for training in (True, False):
+        assert torch.allclose(score.train(training)(x), plain(x), atol=1e-6)

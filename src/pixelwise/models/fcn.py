@@ -150,8 +150,8 @@ class Upsampling(nn.ConvTranspose2d):
 class Score(nn.Conv2d):
     """1x1 convolution that starts at zero, as the authors' score layers do.
 
-    The bias is added outside of the convolution: torch 2.15 on processors with AMX writes past the end of the gradient
-    of a bias of fewer than 16 classes where 4,096 channels are scored in bf16, and the process dies.
+    In training the bias is added outside of the convolution: torch 2.15 on processors with AMX writes past the end of
+    the gradient of a bias of fewer than 16 classes where 4,096 channels are scored in bf16, and the process dies.
     """
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
@@ -161,6 +161,8 @@ class Score(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, H, W) -> (B, num_classes, H, W)."""
+        if not self.training:
+            return super().forward(x)
         scores = F.conv2d(x, self.weight)
         return scores + self.bias.to(scores.dtype)[:, None, None]  # type: ignore[union-attr]
 

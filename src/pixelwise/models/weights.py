@@ -80,8 +80,9 @@ def load_coco_voc(module: nn.Module, name: str) -> None:
     state, wanted = torchvision_state(name), module.state_dict()
     if not any(key.startswith("aux_classifier.") for key in wanted):
         state = {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
-    heads = [key for key in wanted if key in state and len(state[key]) == 21 != len(wanted[key])]
-    state.update({key: wanted[key] for key in heads})
+    for key, tensor in wanted.items():
+        if key in state and state[key].shape[:1] == (21,) != tensor.shape[:1]:
+            state[key] = tensor
     fit(module, state, source=f"torchvision's {name}")
 
 
@@ -160,6 +161,6 @@ def read_state(path: Path) -> State:
         raise PixelwiseError(
             f"{path} is not a state dict that can be loaded safely ({type(error).__name__})."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise PixelwiseError(f"{path} holds no plain state dict of tensors.")
     return dict(state)
