@@ -75,7 +75,9 @@ def test_an_unknown_encoder_is_named(name: str):
 
 
 def test_an_unknown_encoder_is_answered_with_close_names():
-    with pytest.raises(PixelwiseError, match=r"did you mean .*resnet50.*\? `timm\.list_models\(\)` lists what it has") as caught:
+    with pytest.raises(
+        PixelwiseError, match=r"did you mean .*resnet50.*\? `timm\.list_models\(\)` lists what it has"
+    ) as caught:
         create_encoder("resnet5O")
     assert "\n" not in str(caught.value)
 

@@ -191,7 +191,11 @@ def test_a_file_of_another_network_is_refused(
     ("key", "change", "message"),
     [
         ("features.28.weight", None, r"lacks 'conv5\.4\.weight'"),
-        ("features.28.weight", (512, 512, 1, 1), r"conv5\.4\.weight is \(512, 512, 1, 1\) there, expected \(512, 512, 3"),
+        (
+            "features.28.weight",
+            (512, 512, 1, 1),
+            r"conv5\.4\.weight is \(512, 512, 1, 1\) there, expected \(512, 512, 3",
+        ),
         ("features.extra", (1,), "does not fit VGG-16"),
         ("features.30.0.weight", (1,), "does not fit VGG-16"),
     ],

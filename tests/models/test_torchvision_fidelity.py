@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -24,7 +23,7 @@ class Pair:
 
 
 @pytest.fixture(scope="module", params=BOTH)
-def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest) -> Pair:
     """With the same random weights, and batch statistics that are not those of fresh ones."""
     name = request.param
     torch.manual_seed(0)
@@ -37,7 +36,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
             nn.init.normal_(part.bias, 0, 0.1)
     ours = build(name, num_classes=21)
     ours.load_state_dict(theirs.state_dict())
-    yield Pair(name, ours, theirs)
+    return Pair(name, ours, theirs)
 
 
 def test_all_that_torchvision_has_are_compared():

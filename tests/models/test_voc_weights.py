@@ -128,7 +128,7 @@ def test_a_truncated_file_is_named(put_in_cache: PutInCache):
 
 @pytest.mark.parametrize("weights", ["coco_voc", "imagenet"])
 def test_offline_it_names_the_file_and_its_place(weights: str, checkpoints: Path):
-    with pytest.raises(PixelwiseError, match="could not be fetched .*; go online once, or put the file") as caught:
+    with pytest.raises(PixelwiseError, match=r"could not be fetched .*; go online once, or put the file") as caught:
         build(MOBILE, num_classes=21, weights=weights)
     known = get_weight(weights_of(MOBILE) if weights == "coco_voc" else "MobileNet_V3_Large_Weights.IMAGENET1K_V1")
     message = str(caught.value)
