@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from networks import CLASSES, parameters_of, photos, seeded, settled, state_of
 from pixelwise.errors import PixelwiseError
@@ -161,10 +160,9 @@ def test_with_same_padding_all_maps_begin_at_the_photos_corner(stride: int):
     assert all(offset == (jump - 1) / 2 for offset, jump in places.values())
 
 
-@pytest.mark.parametrize("name", ["fcn32s", "fcn8s"])
 @pytest.mark.parametrize("more", [{"same_padding": True}, {"batch_norm": True}])
-def test_the_variants_answer_at_the_photos_size(name: str, more: dict[str, Any]):
-    model = settled(seeded(name, **more))
+def test_the_variants_answer_at_the_photos_size(more: dict[str, Any]):
+    model = settled(seeded("fcn8s", **more))
     with torch.no_grad():
         for height, width in ((1, 1), (65, 71)):
             assert model(photos(1, height, width)).shape == (1, CLASSES, height, width)
@@ -269,25 +267,31 @@ def test_another_networks_file_is_refused(source: str, more: dict[str, Any], mes
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
-# What torch's bf16 convolution does to a bias of fewer than 16 classes; in a process of its own, as that one dies.
-SCORES_IN_BF16 = """
-import torch
-from pixelwise.models.fcn import Score
-score, x = Score(4096, 5), torch.ones(2, 4096, 3, 3, requires_grad=True)
-for _ in range(30):
-    score.bias.grad = None
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+class Convolutions(TorchDispatchMode):
+    """Keeps what each convolution was given as its bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.biases: list[object] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.biases.append(args[2])
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_bias_goes_into_the_convolution_that_scores_in_training():
+    """Torch 2.15 writes past the end of a short bias's gradient in bf16, but dies of it not every time."""
+    score, x = Score(4096, 5), torch.ones(2, 4096, 3, 3)
+    with Convolutions() as seen, torch.autocast("cpu", dtype=torch.bfloat16):
         scores = score(x)
+    assert seen.biases == [None]
     scores.float().sum().backward()
     assert scores.dtype == torch.bfloat16
-    assert torch.equal(score.bias.grad, torch.full((5,), 18.0))
-"""
-
-
-@pytest.mark.slow
-def test_few_classes_are_scored_in_bf16_without_harm():
-    done = subprocess.run([sys.executable, "-c", SCORES_IN_BF16], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert torch.equal(score.bias.grad, torch.full((5,), 18.0))  # type: ignore[arg-type, union-attr]
+    with Convolutions() as seen:
+        score.eval()(x)
+    assert seen.biases == [score.bias]  # one operation, as exporters and engines want it
 
 
 def test_scores_are_those_of_a_plain_convolution():
