@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,3 +165,88 @@ def test_a_run_starts_from_the_weights_of_a_bundle(workplace: Path, whole_run: P
     for key, tensor in start["model"].items():
         if key in given and "running" not in key:
             torch.testing.assert_close(tensor, given[key], rtol=1e-5, atol=1e-8)
+
+
+# An architecture with an auxiliary head; in this process, as it is about what a step does.
+
+
+@pytest.fixture
+def first_steps(workplace: Path, tmp_path: Path) -> Any:
+    """Trains two steps of a network with an auxiliary head, and gives what each step saw."""
+    from pixelwise import train as module
+    from pixelwise.recipe import load_recipe
+
+    def run(share: float, **arguments: object) -> dict[str, Any]:
+        changes = {
+            "model.name": "deeplabv3_mobilenet_v3_large",
+            "model.arguments": json.dumps(arguments),
+            "model.freeze": "[]",
+            "loss": f"{{auxiliary: {share}}}",
+            "optimizer": "{warmup_steps: 0, lr: 0.002, encoder_lr: 0.0003}",
+            "steps": "2",
+            "batch_size": "2",
+            "workers": "0",
+            "precision": "32-true",
+        }
+        recipe = load_recipe(workplace / "recipe.yaml", [f"{key}={value}" for key, value in changes.items()])
+        state = module._State.fresh(recipe, workplace, module.Fabric(accelerator="cpu", precision=recipe.precision))
+        seen: dict[str, Any] = {"answers": [], "masks": [], "losses": [], "state": state}
+        state.model.register_forward_hook(lambda _, __, out: seen["answers"].append(out))
+        for images, masks in state.loader():
+            seen["masks"].append(masks)
+            seen["losses"].append(float(module._step(state, images.float() / 255 - 0.5, masks)))
+            seen.setdefault("rates", [group["lr"] for group in state.optimizer.param_groups])
+            state.step += 1
+        return seen
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_loss_is_the_main_one_and_a_share_of_the_auxiliary_one(first_steps: Any) -> None:
+    from pixelwise.losses import cross_entropy_loss
+    from pixelwise.models import WithAuxiliary
+    from pixelwise.recipe import Loss
+
+    assert Loss().auxiliary == 0.4
+    for share in (0.4, 0.0):
+        seen = first_steps(share)
+        assert len(seen["losses"]) == 2
+        for answer, masks, loss in zip(seen["answers"], seen["masks"], seen["losses"], strict=True):
+            assert isinstance(answer, WithAuxiliary)
+            main, auxiliary = (float(cross_entropy_loss(each.detach(), masks)) for each in answer)
+            assert auxiliary > 0.1
+            assert loss == pytest.approx(main + share * auxiliary, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_without_the_auxiliary_head_the_loss_is_the_main_one(first_steps: Any) -> None:
+    from pixelwise.losses import cross_entropy_loss
+
+    seen = first_steps(0.4, auxiliary=False)
+    pairs = zip(seen["answers"], seen["masks"], strict=True)
+    expected = [float(cross_entropy_loss(answer.detach(), masks)) for answer, masks in pairs]
+    assert seen["losses"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_backbone_learns_at_the_encoders_rate(first_steps: Any) -> None:
+    seen = first_steps(0.4)
+    rates = {
+        id(parameter): group["peak_lr"]
+        for group in seen["state"].optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert sorted(set(seen["rates"])) == [0.0003, 0.002]
+    for name, parameter in seen["state"].model.named_parameters():
+        own = name.removeprefix("_forward_module.").removeprefix("_original_module.").removeprefix("module.")
+        assert rates[id(parameter)] == (0.0003 if own.startswith("backbone.") else 0.002), name
+
+
+@pytest.mark.slow
+def test_a_network_with_an_auxiliary_head_becomes_a_bundle(workplace: Path) -> None:
+    changes = ["model.name=deeplabv3_mobilenet_v3_large", "model.freeze=[]", "steps=2", "validate_every=2"]
+    sets = [word for change in changes for word in ("--set", change)]
+    done = subprocess.run(command(workplace, "auxiliary", *sets), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read_bundle(workplace / "auxiliary" / "model").config.architecture == "deeplabv3_mobilenet_v3_large"

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pixelwise.errors import PixelwiseError
+from pixelwise.models import build
 from pixelwise.models.encoders import create_encoder, load_imagenet_weights
 
 NAME = "test_efficientnet"  # timm's network for tests, 82,000 parameters
@@ -71,6 +72,36 @@ def test_tensorflows_padding_gives_the_answer_that_timm_gives(size: tuple[int, i
 def test_an_unknown_encoder_is_named(name: str):
     with pytest.raises(PixelwiseError, match=f"timm has no encoder '{name}'"):
         create_encoder(name)
+
+
+def test_an_unknown_encoder_is_answered_with_close_names():
+    with pytest.raises(
+        PixelwiseError, match=r"did you mean .*resnet50.*\? `timm\.list_models\(\)` lists what it has"
+    ) as caught:
+        create_encoder("resnet5O")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vit_tiny_patch16_224", r"the strides of its feature maps are \[16, 16, "),
+        ("swin_tiny_patch4_window7_224", "it does not take photos of any size|its feature maps are"),
+        ("crossvit_tiny_240", r"the strides of its feature maps are \[12, 17\], and each has to be twice"),
+    ],
+)
+def test_what_has_no_pyramid_of_maps_is_refused_with_the_reason(name: str, reason: str):
+    with pytest.raises(PixelwiseError, match=f"{name} cannot be an encoder: .*({reason})") as caught:
+        create_encoder(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_that_begins_at_stride_4_will_do():
+    name = "test_convnext"
+    model = build("unet", num_classes=3, arguments_given={"encoder": name, "decoder_channels": (8, 8)}).eval()
+    assert create_encoder(name).feature_info.reduction()[0] == 4  # type: ignore[operator, union-attr]
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 65, 71)).shape == (1, 3, 65, 71)
 
 
 def test_loads_weights_by_name(encoder: nn.Module, classifier: State, tmp_path: Path):
@@ -166,7 +197,7 @@ def test_a_file_that_holds_no_weights_is_refused(encoder: nn.Module, tmp_path: P
         load_imagenet_weights(encoder, NAME, path)
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "state_dict": {}}, torch.zeros(3)])
+@pytest.mark.parametrize("content", [[1, 2], {"epoch": 3, "state_dict": {}}, torch.zeros(3), {0: torch.zeros(3)}])
 def test_a_file_that_holds_something_else_is_refused(encoder: nn.Module, tmp_path: Path, content: object):
     with pytest.raises(PixelwiseError, match="no plain state dict of tensors"):
         load_imagenet_weights(encoder, NAME, saved(content, tmp_path / "weights.pth"))

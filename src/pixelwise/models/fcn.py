@@ -66,12 +66,12 @@ class FCN(nn.Module):
         self.fc6 = nn.Conv2d(512, width, 7, padding=3 if same_padding else 0)
         self.fc7 = nn.Conv2d(width, width, 1)
         self.dropout = nn.Dropout2d(dropout)
-        self.score_fr = _zero_conv(width, num_classes)
+        self.score_fr = Score(width, num_classes)
         if stride <= 16:
-            self.score_pool4 = _zero_conv(512, num_classes)
+            self.score_pool4 = Score(512, num_classes)
             self.upscore2 = Upsampling(num_classes, 2, crop=same_padding)
         if stride <= 8:
-            self.score_pool3 = _zero_conv(256, num_classes)
+            self.score_pool3 = Score(256, num_classes)
             self.upscore_pool4 = Upsampling(num_classes, 2, crop=same_padding)
         self.upscore = Upsampling(num_classes, stride, crop=same_padding)
         for layer in (self.fc6, self.fc7):
@@ -124,9 +124,9 @@ class FCN(nn.Module):
         """
         own = self.state_dict()
         missing = {key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked")}
-        coarser = (
-            missing and state.keys() < own.keys() and all(key.startswith(("score_", "upscore")) for key in missing)
-        )
+        beyond_16s = {key for key in own if key.startswith(("score_pool3.", "upscore_pool4."))}
+        beyond_32s = beyond_16s | {key for key in own if key.startswith(("score_pool4.", "upscore2."))}
+        coarser = missing and missing in (beyond_16s, beyond_32s) and state.keys() < own.keys()
         return {**own, **state, "upscore.weight": own["upscore.weight"]} if coarser else state
 
 
@@ -147,12 +147,24 @@ class Upsampling(nn.ConvTranspose2d):
             self.weight[range(channels), range(channels)] = tent[:, None] * tent
 
 
-def _zero_conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1x1 convolution that starts at zero, as the authors' score layers do."""
-    conv = nn.Conv2d(in_channels, out_channels, 1)
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
+class Score(nn.Conv2d):
+    """1x1 convolution that starts at zero, as the authors' score layers do.
+
+    In training the bias is added outside of the convolution: torch 2.15 on processors with AMX writes past the end of
+    the gradient of a bias of fewer than 16 classes where 4,096 channels are scored in bf16, and the process dies.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(in_channels, num_classes, 1)
+        nn.init.zeros_(self.weight)
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, num_classes, H, W)."""
+        if not self.training:
+            return super().forward(x)
+        scores = F.conv2d(x, self.weight)
+        return scores + self.bias.to(scores.dtype)[:, None, None]  # type: ignore[union-attr]
 
 
 EXPLANATION = (

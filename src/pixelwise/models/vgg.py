@@ -6,6 +6,7 @@ arXiv:1409.1556, configuration D. Batch normalisation, which the paper has not, 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -71,18 +72,13 @@ def load_vgg16(stages: nn.ModuleDict, weights: str | Path, *, batch_norm: bool) 
 
 def _renamed(stages: nn.ModuleDict, state: State, source: str) -> dict[str, Tensor]:
     """The convolutions' tensors under the stages' keys: torchvision counts the layers through, pooling included."""
-    wanted = stages.state_dict()
-    layers = list(dict.fromkeys(key.rpartition(".")[0] for key in wanted))
-    theirs = sorted({int(key.split(".")[1]) for key in state if key.startswith("features.")})
-    if len(theirs) != len(layers):
+    layers = list(dict.fromkeys(key.rpartition(".")[0] for key in stages.state_dict()))
+    found = {key: re.fullmatch(r"features\.(\d+)\.(\w+)", key) for key in state if key.startswith("features.")}
+    theirs = sorted({int(match[1]) for match in found.values() if match})
+    if len(theirs) != len(layers) or None in found.values():
         raise PixelwiseError(
             f"{source} does not fit VGG-16: it has {len(theirs)} layers with weights under 'features', "
-            f"expected {len(layers)}."
+            f"expected {len(layers)} and nothing else."
         )
     names = dict(zip(theirs, layers, strict=True))
-    return {
-        f"{names[int(number)]}.{tensor}": value
-        for key, value in state.items()
-        if key.startswith("features.")
-        for _, number, tensor in [key.split(".")]
-    }
+    return {f"{names[int(match[1])]}.{match[2]}": state[key] for key, match in found.items() if match}

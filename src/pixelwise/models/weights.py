@@ -161,6 +161,6 @@ def read_state(path: Path) -> State:
         raise PixelwiseError(
             f"{path} is not a state dict that can be loaded safely ({type(error).__name__})."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise PixelwiseError(f"{path} holds no plain state dict of tensors.")
     return dict(state)
