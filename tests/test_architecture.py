@@ -45,7 +45,8 @@ LAYERS = (
     Layer("verb", runtime="api batch evaluate"),
     Layer("verb", training="trained"),
     Layer("verb", training="train"),
-    Layer("cli", runtime="__init__ report"),
+    Layer("cli", runtime="__init__ terminal"),
+    Layer("cli", runtime="report listing"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )

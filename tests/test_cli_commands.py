@@ -106,8 +106,8 @@ def test_an_architecture_is_described_and_drawn(tmp_path: Path):
     assert err == ""
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "segnet, for a photo of 512 x 512 pixels" in rows
-    assert "encoder.conv1 2 × 3×3 conv 64, 512, 512 1 38.98 k 10.12 G 128.0 MiB" in rows
-    assert "total 29.46 M 163.1 G 621.5 MiB" in rows
+    assert "encoder.conv1 2 × 3×3 conv 64x512x512 1 39 k 10.1 G 128.0" in rows
+    assert "total 29.5 M 163 G 621.5" in rows
     assert "output stride 32, of the coarsest map" in rows
     assert "receptive field 212 x 212 pixels through windows" in rows
     assert "arXiv:1511.00561, Figure 2" in out
@@ -120,7 +120,7 @@ def test_an_architecture_is_described_and_drawn(tmp_path: Path):
     assert (tmp_path / "segnet.svg").read_bytes() == picture
     arguments = ("--diagram", "segnet.svg", "--force", "--size", "96x160", "--num-classes", "2")
     out, _ = pixelwise("describe", "segnet", *arguments, cwd=tmp_path)
-    assert "2, 96, 160" in out
+    assert "2x96x160" in out
     assert (tmp_path / "segnet.svg").read_bytes() != picture
     assert [path.name for path in tmp_path.iterdir()] == ["segnet.svg"]
 
@@ -132,7 +132,7 @@ def test_an_architecture_is_described_with_other_arguments(tmp_path: Path):
     assert "2 × basic" in out
     assert "imagenet: timm resnet18" in out
     out, _ = pixelwise("describe", "deeplabv3_resnet50", cwd=tmp_path)
-    assert "2.365 M parameters, of an auxiliary head" in out
+    assert "2.37 M parameters, of an auxiliary head" in out
     assert "and the whole photo through means" in out
     assert "rate 36" in out
 

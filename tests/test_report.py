@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers import COLOURS, DEFAULT_BUNDLE
+from helpers import COLOURS
 from pixelwise.batch import Job, Outcome
-from pixelwise.bundle import read_bundle
 from pixelwise.errors import ImageError, OutputError, PixelwiseError
 from pixelwise.evaluate import Evaluation
 from pixelwise.labels import ClassShare
 from pixelwise.metrics import ConfusionMatrix
-from pixelwise.report import check_request, print_evaluation, print_models, print_outcomes
+from pixelwise.report import check_request, print_evaluation, print_outcomes
 
 CLASSES = (ClassShare(1, "red", (255, 0, 0), 0.75, 0.5), ClassShare(0, "background", (0, 0, 0), 0.0001, 1.0))
 
@@ -136,19 +134,3 @@ def test_a_request_that_cannot_be_met_is_refused(tmp_path: Path, capsys: pytest.
         ask(subject, over=[], save=tmp_path / "absent" / "x.json")
     assert there.read_text() == "precious"
     assert capsys.readouterr().out == ""
-
-
-# Models.
-
-
-def test_models_are_listed_with_what_was_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    bundle = read_bundle(DEFAULT_BUNDLE)
-    figures = {"voc/val": {"mean IoU": 0.6254}, "mine": {"mean IoU": None}, "odd": 3}
-    print_models([replace(bundle, config=replace(bundle.config, metrics=figures))])
-    out, _ = capsys.readouterr()
-    assert "default" in out
-    assert f"unet on {bundle.config.arguments['encoder']}" in out
-    assert "voc/val: mean IoU 0.625" in out
-    assert "mine: mean IoU not measured" in out
-    assert "odd: mean IoU not measured" in out

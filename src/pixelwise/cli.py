@@ -209,7 +209,7 @@ def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrid
         raise PixelwiseError(
             f"Training needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
         ) from error
-    from pixelwise.report import training_progress
+    from pixelwise.terminal import training_progress
 
     loaded = load_recipe(recipe, overrides)
     target = run or Path("runs") / loaded.name
@@ -249,7 +249,7 @@ def describe(
         raise PixelwiseError(
             f"Describing needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
         ) from error
-    from pixelwise.report import print_description
+    from pixelwise.listing import print_description
 
     if diagram is not None:
         check_picture(diagram, force=force)
@@ -269,7 +269,7 @@ def models() -> None:
     trained.
     """
     from pixelwise.catalogue import architectures, find_model, model_names
-    from pixelwise.report import print_architectures, print_models
+    from pixelwise.listing import print_architectures, print_models
 
     print_models([find_model(name) for name in model_names()])
     print_architectures(architectures())
@@ -309,7 +309,7 @@ def _progress(total: int, what: str, *, shown: bool) -> Iterator[Callable[[float
     if not shown or not sys.stderr.isatty():
         yield lambda share: None
         return
-    from pixelwise.report import counting_progress
+    from pixelwise.terminal import counting_progress
 
     with counting_progress(total, what) as advance:
         yield advance

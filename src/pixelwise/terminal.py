@@ -1,0 +1,48 @@
+"""The terminal: consoles, and progress bars. Results go to standard output, the rest to error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from pixelwise.train import Progress
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints file names as they are, whatever brackets and colons are in them."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+@contextmanager
+def counting_progress(total: int, what: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error with time left; gives the function that advances it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda share: bar.advance(task, share)
+
+
+@contextmanager
+def training_progress(steps: int) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar on standard error with loss, validation score, speed and time left."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading the data", total=steps)
+
+        def report(progress: Progress) -> None:
+            best = "" if progress.best is None else f"  best mIoU {progress.best:.3f}"
+            text = f"loss {progress.loss:.3f}{best}  {progress.images_per_second:.1f} images/s"
+            bar.update(task, completed=progress.step, description=text)
+            if progress.val is not None:
+                bar.console.print(f"step {progress.step}: loss {progress.loss:.3f}, val mIoU {progress.val:.4f}")
+
+        yield report
