@@ -1,5 +1,5 @@
-"""Torchvision's pretrained networks by name. There is no network here: files of the right keys and shapes, with random
-weights, lie where torch's download would put them."""
+"""Torchvision's pretrained networks by name, offline: files of the right keys and shapes, with random weights, lie where
+torch's download would put them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ class Home:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.environment = {"TORCH_HOME": str(root / "torch"), "XDG_CACHE_HOME": str(root / "cache")}
+        self.environment = {
+            "TORCH_HOME": str(root / "torch"),
+            "XDG_CACHE_HOME": str(root / "cache"),
+            "https_proxy": "http://127.0.0.1:9",  # where nobody answers: no network, wherever this runs
+            "no_proxy": "",
+        }
         self.downloads = root / "torch" / "hub" / "checkpoints"
         self.downloads.mkdir(parents=True)
 

@@ -26,7 +26,7 @@ def torchvisions(name: str) -> dict[str, Tensor]:
 
 
 def weights_of(name: str) -> str:
-    return architecture(name).weights["coco_voc"]
+    return architecture(name).weights["coco_voc"].name
 
 
 @pytest.mark.parametrize("name", NAMES)
