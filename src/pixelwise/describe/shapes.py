@@ -86,7 +86,6 @@ class Arrow:
 
     points: tuple[tuple[float, float], ...]
     flow: Flow
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

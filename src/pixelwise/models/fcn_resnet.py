@@ -13,17 +13,14 @@ Departs from the paper, as torchvision does:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from pixelwise.models import fcn
 from pixelwise.models.heads import BackboneWithHeads, FCNHead
-from pixelwise.models.registry import Paper, Weights, register
+from pixelwise.models.registry import Weights, register
 from pixelwise.models.resnet import FINAL_CHANNELS, MIDDLE_CHANNELS, DilatedResNet
 
-PAPER = Paper(
-    "Long, Shelhamer, Darrell",
-    "Fully Convolutional Networks for Semantic Segmentation",
-    "CVPR 2015",
-    "1411.4038",
-    "Figure 1",
-)
+PAPER = replace(fcn.PAPER, figure="Figure 1")
 
 
 def _fcn(depth: int, *, num_classes: int, auxiliary: bool) -> BackboneWithHeads:
@@ -49,7 +46,7 @@ EXPLANATION = (
         "coco_voc": Weights("FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1"),
     },
     summary="A ResNet-50 that is dilated to stride 8, one convolution, scores, interpolation.",
-    strengths="Plain and dependable: a quarter of the weights of the FCNs on VGG-16, far more accurate.",
+    strengths="Plain and dependable, with a quarter of the weights of the FCNs on VGG-16.",
     limits="Sees at one scale only; the dilated stages cost much time and memory.",
     explanation=EXPLANATION,
 )
@@ -69,7 +66,7 @@ def fcn_resnet50(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHea
     },
     summary="FCN-ResNet50 with twice the depth.",
     strengths="Three points of mean IoU above FCN-ResNet50 in torchvision's figures.",
-    limits="Half as slow again; DeepLabV3-ResNet50 is more accurate at less cost.",
+    limits="Half as many multiply-adds again; DeepLabV3-ResNet50 has a higher mean IoU in those figures for fewer.",
     explanation=EXPLANATION,
 )
 def fcn_resnet101(*, num_classes: int, auxiliary: bool = True) -> BackboneWithHeads:

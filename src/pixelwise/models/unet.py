@@ -9,8 +9,8 @@ Departs from the paper:
   dataset cannot teach;
 - upsampling is bilinear rather than a transposed convolution, which leaves no checkerboard;
 - convolutions are padded and followed by batch normalisation, so that the output has the size of the input;
-- the expanding path stops at stride 4 by default and the logits are upsampled from there: the two finest levels cost
-  more than all the others together and move the mean IoU on photographs little;
+- the expanding path stops at stride 4 by default and the logits are upsampled from there: the two finest levels would
+  cost more than all the others together;
 - a context block at the coarsest level: parallel depthwise convolutions of several dilation rates, after Chen et al.,
   "Rethinking Atrous Convolution", 2017, arXiv:1706.05587, without that paper's image pooling, so that the answer for
   a pixel depends on a bounded neighbourhood only and a photo may be segmented in tiles.
@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from pixelwise.errors import PixelwiseError
 from pixelwise.models.encoders import create_encoder, load_imagenet_weights
-from pixelwise.models.registry import Paper, Weights, register
+from pixelwise.models.registry import Weights, register
+from pixelwise.models.unet2015 import PAPER
 
 
 class ConvNormAct(nn.Sequential):
@@ -91,13 +92,7 @@ EXPLANATION = (
     "unet",
     family="U-Net",
     encoder="any of timm",
-    paper=Paper(
-        "Ronneberger, Fischer, Brox",
-        "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-        "MICCAI 2015",
-        "1505.04597",
-        "Figure 1",
-    ),
+    paper=PAPER,
     weights={"imagenet": Weights("tf_efficientnet_lite0", "timm", "Apache-2.0")},
     summary="A classification network that knows photographs already, and a light U-Net decoder down to stride 4.",
     strengths="The one to start with: learns from few photos, small, quick on a processor, and safe to run in tiles.",

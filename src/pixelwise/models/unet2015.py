@@ -26,6 +26,14 @@ from torch.nn import functional as F
 
 from pixelwise.models.registry import Paper, register
 
+PAPER = Paper(
+    "Ronneberger, Fischer, Brox",
+    "U-Net: Convolutional Networks for Biomedical Image Segmentation",
+    "MICCAI 2015",
+    "1505.04597",
+    "Figure 1",
+)
+
 LEVELS = 5
 
 BORDER = 92
@@ -56,13 +64,7 @@ EXPLANATION = (
     "unet2015",
     family="U-Net",
     encoder="its own",
-    paper=Paper(
-        "Ronneberger, Fischer, Brox",
-        "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-        "MICCAI 2015",
-        "1505.04597",
-        "Figure 1",
-    ),
+    paper=PAPER,
     summary="Each level of the contracting path hands its features to the level of the expanding path beside it.",
     strengths="Fine detail from few training photos of one kind: cells, roads, documents.",
     limits="Starts from random weights, so photographs of many things take far more than with a pretrained encoder. "
@@ -77,7 +79,7 @@ class UNet2015(nn.Module):
         padding: pad the convolutions; without it, the photo is mirrored at its borders.
         batch_norm: normalise after each convolution.
         width: channels at the photo's resolution; twice as many at each level below.
-        dropout: share of the coarsest level's channels that are dropped in training.
+        dropout: share of the coarsest level's activations that are dropped in training.
     """
 
     def __init__(
@@ -91,7 +93,7 @@ class UNet2015(nn.Module):
         self.down = nn.ModuleList(
             DoubleConv(inputs[level], widths[level], padding=padding, batch_norm=batch_norm) for level in range(LEVELS)
         )
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.upconv = nn.ModuleList(
             nn.ConvTranspose2d(widths[level + 1], widths[level], 2, stride=2) for level in reversed(range(LEVELS - 1))
         )
