@@ -1,5 +1,5 @@
-"""Torchvision's pretrained networks by name, offline: files of the right keys and shapes, with random weights, lie where
-torch's download would put them."""
+"""Torchvision's pretrained networks by name, offline: files of the right keys and shapes, with random weights, lie
+where torch's download would put them."""
 
 from __future__ import annotations
 

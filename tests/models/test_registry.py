@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -184,6 +185,28 @@ def test_an_unknown_argument_is_answered_with_the_arguments(key: str):
 def test_an_argument_of_the_wrong_kind_is_one_sentence():
     with pytest.raises(PixelwiseError, match=r"made cannot be built with \{'width': 'wide'\}: "):
         build("made", num_classes=2, arguments_given={"width": "wide"})
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("unet", {"encoder": 5}),
+        ("unet", {"encoder": "test_efficientnet", "decoder_channels": 5}),
+        ("unet", {"encoder": "test_efficientnet", "decoder_channels": [8, 8, "x"]}),
+        ("unet2015", {"width": 0}),
+        ("unet2015", {"width": "a"}),
+        ("unet2015", {"dropout": 2}),
+        ("fcn8s", {"width": -3}),
+        ("fcn8s", {"width": 0}),
+        ("deeplabv3_resnet50", {"output_stride": "8"}),
+    ],
+)
+def test_arguments_that_make_no_network_are_named(name: str, given: dict[str, object]):
+    with pytest.raises(
+        PixelwiseError, match=f"^{name} cannot be built with {re.escape(str(given))}: .*[^.]\\.$"
+    ) as caught:
+        build(name, num_classes=2, arguments_given=given)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", names())

@@ -69,6 +69,8 @@ class FCN(nn.Module):
         width: int = 4096,
     ) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width is {width!r}, expected 1 or more")
         self.batch_norm, self.same_padding = batch_norm, same_padding
         self.size_multiple = 32 if same_padding else 1
         self.encoder = vgg16_stages(batch_norm=batch_norm, first_padding=1 if same_padding else 100)

@@ -80,6 +80,9 @@ class Architecture:
 
 _ARCHITECTURES: dict[str, Architecture] = {}
 
+_UNFIT = (TypeError, ValueError, AttributeError, ArithmeticError, LookupError, AssertionError, RuntimeError)
+"""What torch, timm and Python say to arguments that make no network: a word for a number, a negative width."""
+
 
 def register(
     name: str,
@@ -174,8 +177,9 @@ def build(
         raise PixelwiseError(f"num_classes is {num_classes!r}; expected 2 or more, as the background counts as one.")
     try:
         module = architecture(name).factory(num_classes=num_classes, **complete)
-    except (TypeError, ValueError) as error:  # what torch and Python say to a word in place of a number
-        raise PixelwiseError(f"{name} cannot be built with {dict(arguments_given or {})}: {error}.") from error
+    except _UNFIT as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise PixelwiseError(f"{name} cannot be built with {dict(arguments_given or {})}: {reason}.") from error
     if weights is not None:
         start_from(module, name, weights)
     return module

@@ -86,6 +86,8 @@ class UNet2015(nn.Module):
         self, *, num_classes: int, padding: bool = True, batch_norm: bool = False, width: int = 64, dropout: float = 0.5
     ) -> None:
         super().__init__()
+        if width < 1:
+            raise ValueError(f"width is {width!r}, expected 1 or more")
         self.padding = padding
         self.size_multiple = 2 ** (LEVELS - 1) if padding else 1
         widths = [width * 2**level for level in range(LEVELS)]
