@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -68,9 +69,10 @@ def segment(photo: Source | NDArray[np.uint8] | Photo, *, model: str | Path = DE
     return load(model, photos=1)(photo)
 
 
-def needs_conversion(model: str | Path) -> bool:
-    """Whether a model is a pretrained one that is not in the cache yet, so that loading it takes torch, and a while."""
-    return _is_pretrained(model) and not (cached_path(str(model)) / CONFIG).is_file()
+def takes_a_while(model: str | Path) -> bool:
+    """Whether a model is a pretrained one that is not in the cache yet, and torch is there to convert it."""
+    missing = _is_pretrained(model) and not (cached_path(str(model)) / CONFIG).is_file()
+    return missing and importlib.util.find_spec("torchvision") is not None
 
 
 def _is_pretrained(model: str | Path) -> bool:

@@ -278,9 +278,9 @@ def models() -> None:
 def _load(
     model: str, *, engine: EngineName, precision: Precision, photos: int | None, size: Size, flip: bool
 ) -> Segmenter:
-    from pixelwise.api import load, needs_conversion
+    from pixelwise.api import load, takes_a_while
 
-    if needs_conversion(model):
+    if takes_a_while(model):
         print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
     return load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
 
