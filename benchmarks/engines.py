@@ -44,12 +44,16 @@ BLOCKS, BLOCK = 4, 5
 
 def main() -> None:
     options = _options()
-    report = Report(options, versions("pixelwise", "numpy", "onnxruntime", "openvino") | weights())
+    found = versions("pixelwise", "numpy", "onnxruntime", "openvino") | weights(options.model)
+    report = Report(options, found)
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         folders = {count: _folder(Path(directory) / str(count), count) for count in sorted(set(options.counts))}
         photo = pixelwise.read_image(next(folders[min(folders)].glob("*.jpg"))).pixels
-        warm = _warm(photo)
-        cold = {count: _cold(folder, count, list(warm), options.repetitions) for count, folder in folders.items()}
+        warm = _warm(photo, options.model)
+        cold = {
+            count: _cold(folder, count, options.model, list(warm), options.repetitions)
+            for count, folder in folders.items()
+        }
     _print(report, warm, cold)
     report.finish()
 
@@ -58,6 +62,7 @@ def _options() -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--counts", type=int, nargs="+", default=[1, 4, 12, 32], help="photos (default 1 4 12 32)")
     made.add_argument("--repetitions", type=int, default=5, help="measured runs of each (default 5)")
+    made.add_argument("--model", default="default", help="a model's name or directory")
     options = made.parse_args()
     if len(set(options.counts)) < 2 or min(options.counts) < 1:
         made.error("--counts takes two or more different numbers from 1 up: a line is fitted to them")
@@ -73,7 +78,7 @@ def _folder(folder: Path, count: int) -> Path:
     return folder
 
 
-def _warm(photo: NDArray[np.uint8]) -> dict[Configuration, float]:
+def _warm(photo: NDArray[np.uint8], model: str) -> dict[Configuration, float]:
     """Median seconds from array to mask of each engine that this machine has.
 
     The engines take turns in blocks, after a pause and an unmeasured call: the threads of the one before spin for a
@@ -82,7 +87,7 @@ def _warm(photo: NDArray[np.uint8]) -> dict[Configuration, float]:
     segmenters, seconds = {}, {}
     for engine, precision in CONFIGURATIONS:
         try:
-            segmenters[engine, precision] = pixelwise.load(engine=engine, precision=precision)
+            segmenters[engine, precision] = pixelwise.load(model, engine=engine, precision=precision)
         except EngineError as error:
             print(f"\nskipped: {engine} {precision}. {error}")
             continue
@@ -98,13 +103,15 @@ def _warm(photo: NDArray[np.uint8]) -> dict[Configuration, float]:
     return {key: median(values) for key, values in seconds.items()}
 
 
-def _cold(folder: Path, count: int, configurations: list[Configuration], repetitions: int) -> dict[str, list[Run]]:
-    return alternate({_name(key): _task(folder, count, key) for key in configurations}, repetitions)
+def _cold(
+    folder: Path, count: int, model: str, configurations: list[Configuration], repetitions: int
+) -> dict[str, list[Run]]:
+    return alternate({_name(key): _task(folder, count, model, key) for key in configurations}, repetitions)
 
 
-def _task(folder: Path, count: int, configuration: Configuration) -> Task:
+def _task(folder: Path, count: int, model: str, configuration: Configuration) -> Task:
     engine, precision = configuration
-    given = ("--engine", engine, "--precision", precision)
+    given = ("--model", model, "--engine", engine, "--precision", precision)
     return Task(lambda out: segment_command(folder, out, *given), 2 * count)
 
 

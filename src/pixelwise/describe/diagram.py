@@ -132,7 +132,7 @@ def figure(description: Description) -> Figure:
 def _title(description: Description) -> tuple[str, str]:
     entry, paper = description.entry, description.entry.paper
     place = f"{paper.authors}: {paper.title}, {paper.venue}, arXiv:{paper.arxiv}, {paper.figure}"
-    return f"{entry.name}: {entry.family}, encoder {description.encoder}", place
+    return f"{entry.name}: {entry.family} on {description.encoder}", place
 
 
 def _facts(description: Description) -> str:

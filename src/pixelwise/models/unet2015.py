@@ -63,7 +63,7 @@ EXPLANATION = (
 @register(
     "unet2015",
     family="U-Net",
-    encoder="its own",
+    encoder="its own encoder",
     paper=PAPER,
     summary="Each level of the contracting path hands its features to the level of the expanding path beside it.",
     strengths="Fine detail from few training photos of one kind: cells, roads, documents.",
