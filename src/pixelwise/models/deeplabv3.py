@@ -7,7 +7,8 @@ MobileNetV3 inside the small one: Howard et al., "Searching for MobileNetV3", IC
 Departs from the paper, as torchvision does:
 
 - one 3x3 convolution stands between ASPP and the scores;
-- the ResNet's stages are dilated by 2 and 4 alike in each block, without the paper's multi-grid;
+- the ResNet's last two stages are dilated by 2 and 4, the first block of each as the stage before, without the paper's
+  multi-grid;
 - an auxiliary head in training;
 - the MobileNetV3 form keeps the rates of output stride 8 although it ends at stride 16.
 
