@@ -95,11 +95,12 @@ def test_a_wrong_file_is_refused_and_nothing_loaded(
 ):
     state = torchvisions(MOBILE)
     change(state)
-    put_in_cache(weights_of(MOBILE), state)
+    path = put_in_cache(weights_of(MOBILE), state)
     model = build(MOBILE, num_classes=21)
     before = state_of(model)
-    with pytest.raises(PixelwiseError, match=f"{weights_of(MOBILE)} does not fit the network: {message}"):
+    with pytest.raises(PixelwiseError, match=f"{weights_of(MOBILE)} does not fit the network: {message}") as caught:
         start_from(model, MOBILE, "coco_voc")
+    assert str(path) in str(caught.value)
     assert same_states(model.state_dict(), before)
 
 

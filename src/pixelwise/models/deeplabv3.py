@@ -29,7 +29,7 @@ from torchvision.models import mobilenet_v3_large
 from pixelwise.models.heads import BackboneWithHeads, FCNHead
 from pixelwise.models.registry import Paper, Weights, register
 from pixelwise.models.resnet import FINAL_CHANNELS, MIDDLE_CHANNELS, DilatedResNet
-from pixelwise.models.weights import fit, read_state, torchvision_state
+from pixelwise.models.weights import encoder_state, fit
 
 PAPER = Paper(
     "Chen, Papandreou, Schroff, Adam",
@@ -129,9 +129,7 @@ class MobileNetV3(nn.Sequential):
         Raises:
             PixelwiseError: the weights cannot be had, or do not fit.
         """
-        imagenet = str(weights) == "imagenet"
-        source = "MobileNet_V3_Large_Weights.IMAGENET1K_V1" if imagenet else str(weights)
-        state = torchvision_state(source) if imagenet else read_state(Path(weights))
+        state, source = encoder_state(weights, imagenet="MobileNet_V3_Large_Weights.IMAGENET1K_V1")
         features = {k.removeprefix("features."): v for k, v in state.items() if not k.startswith("classifier.")}
         fit(self, features, source=source)
 

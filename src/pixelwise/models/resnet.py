@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet50, resnet101
 from torchvision.models.resnet import ResNet
 
-from pixelwise.models.weights import fit, read_state, torchvision_state
+from pixelwise.models.weights import encoder_state, fit
 
 _RESNETS: dict[int, Callable[..., ResNet]] = {50: resnet50, 101: resnet101}
 
@@ -53,6 +53,5 @@ class DilatedResNet(nn.Module):
         Raises:
             PixelwiseError: the weights cannot be had, or do not fit.
         """
-        source = f"ResNet{self.depth}_Weights.IMAGENET1K_V1" if str(weights) == "imagenet" else str(weights)
-        state = torchvision_state(source) if str(weights) == "imagenet" else read_state(Path(weights))
+        state, source = encoder_state(weights, imagenet=f"ResNet{self.depth}_Weights.IMAGENET1K_V1")
         fit(self, {k: v for k, v in state.items() if not k.startswith("fc.")}, source=source)

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from pixelwise.errors import PixelwiseError
-from pixelwise.models.weights import State, fit, read_state, torchvision_state
+from pixelwise.models.weights import State, encoder_state, fit
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of the convolutions, stage by stage; a 2x2 max pooling follows each stage."""
@@ -60,12 +60,7 @@ def load_vgg16(stages: nn.ModuleDict, weights: str | Path, *, batch_norm: bool) 
     Raises:
         PixelwiseError: the weights cannot be had, or do not fit.
     """
-    if str(weights) == "imagenet":
-        source = f"VGG16{'_BN' if batch_norm else ''}_Weights.IMAGENET1K_V1"
-        state = torchvision_state(source)
-    else:
-        source = str(weights)
-        state = read_state(Path(weights))
+    state, source = encoder_state(weights, imagenet=f"VGG16{'_BN' if batch_norm else ''}_Weights.IMAGENET1K_V1")
     fit(stages, _renamed(stages, state, source), source=source)
     return state
 

@@ -83,7 +83,7 @@ def load_coco_voc(module: nn.Module, name: str) -> None:
     for key, tensor in wanted.items():
         if key in state and state[key].shape[:1] == (21,) != tensor.shape[:1]:
             state[key] = tensor
-    fit(module, state, source=f"torchvision's {name}")
+    fit(module, state, source=f"{torchvision_file(name)}, torchvision's {name}")
 
 
 def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
@@ -114,6 +114,27 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     module.load_state_dict(state)
 
 
+def encoder_state(weights: str | Path, *, imagenet: str) -> tuple[State, str]:
+    """The state dict of a classification network, and what to call its source in messages.
+
+    Args:
+        weights: "imagenet" for torchvision's, or a file.
+        imagenet: what torchvision's are called, such as "ResNet50_Weights.IMAGENET1K_V1".
+
+    Raises:
+        PixelwiseError: the weights cannot be had.
+    """
+    if str(weights) == "imagenet":
+        return torchvision_state(imagenet), f"{torchvision_file(imagenet)}, torchvision's {imagenet}"
+    return read_state(Path(weights)), str(weights)
+
+
+def torchvision_file(name: str) -> Path:
+    """Where torch puts the download of weights that torchvision has."""
+    url: str = get_weight(name).url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
 def torchvision_state(name: str) -> State:
     """The state dict of weights that torchvision has, fetched once with a progress bar and cached by torch.
 
@@ -125,8 +146,7 @@ def torchvision_state(name: str) -> State:
     Raises:
         PixelwiseError: they cannot be fetched, or the cached file is damaged; the message names the file and its place.
     """
-    weights = get_weight(name)
-    place = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
+    weights, place = get_weight(name), torchvision_file(name)
     if place.is_file():
         return read_state(place)
     try:
