@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from pixelwise.bundle import CONFIG, Bundle, read_bundle
-from pixelwise.errors import BundleError
+from pixelwise.errors import BundleError, did_you_mean
 
 DEFAULT_MODEL = "default"
 _SHIPPED = Path(__file__).parent / "bundles"
@@ -89,9 +88,8 @@ def cached_path(name: str) -> Path:
     The name of the weights is part of it, so that newer ones do not meet an old bundle.
     """
     (facts,) = (facts for facts in architectures() if facts.name == name)
-    return (
-        user_cache_path("pixelwise") / "models" / f"{name}-{facts.weights['coco_voc'].name.rpartition('.')[2].lower()}"
-    )
+    weights = facts.weights["coco_voc"].name.rpartition(".")[2].lower()
+    return user_cache_path("pixelwise") / "models" / f"{name}-{weights}"
 
 
 def find_model(model: str | Path) -> Bundle:
@@ -102,22 +100,20 @@ def find_model(model: str | Path) -> Bundle:
             was not converted yet.
     """
     path, name = Path(model), str(model)
-    if not is_named(model) and not _is_directory(path):
-        if name in {facts.name for facts in architectures()}:
-            raise BundleError(
-                f"{name} is an architecture that has to be trained first, with `pixelwise train`; ready to use are: "
-                f"{', '.join([*model_names(), *pretrained_names()])}."
-            )
-        known = [*model_names(), *pretrained_names()]
-        close = difflib.get_close_matches(name, known, n=2)
-        meant = f"did you mean {' or '.join(close)}? " if close else ""
-        raise BundleError(
-            f"There is no model {name!r}: no directory of that name; {meant}Built in: "
-            f"{', '.join(model_names()) or 'none'}; pretrained: {', '.join(pretrained_names()) or 'none'}."
-        )
-    if not is_named(model):
+    if is_named(model):
+        return read_bundle(_SHIPPED / name if name in model_names() else cached_path(name))
+    if _is_directory(path):
         return read_bundle(path)
-    return read_bundle(_SHIPPED / name if name in model_names() else cached_path(name))
+    known = [*model_names(), *pretrained_names()]
+    if name in {facts.name for facts in architectures()}:
+        raise BundleError(
+            f"{name} is an architecture that has to be trained first, with `pixelwise train`; ready to use are: "
+            f"{', '.join(known)}."
+        )
+    raise BundleError(
+        f"There is no model {name!r}: no directory of that name; {did_you_mean(name, known, most=2)}Built in: "
+        f"{', '.join(model_names()) or 'none'}; pretrained: {', '.join(pretrained_names()) or 'none'}."
+    )
 
 
 def is_named(model: str | Path) -> bool:

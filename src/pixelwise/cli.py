@@ -202,13 +202,9 @@ def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrid
 
     RECIPE is a YAML file. Training needs `pip install pixelwise[train]`.
     """
-    try:
+    with _train_extra("Training"):
         from pixelwise.recipe import load_recipe
         from pixelwise.train import train as train_model
-    except ModuleNotFoundError as error:
-        raise PixelwiseError(
-            f"Training needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
-        ) from error
     from pixelwise.terminal import training_progress
 
     loaded = load_recipe(recipe, overrides)
@@ -241,14 +237,10 @@ def describe(
     NAME is an architecture, such as segnet. The table has a row a stage: what is in it, the feature map that leaves it,
     and what it costs. No weights are made or fetched. Describing needs `pip install pixelwise[train]`.
     """
-    try:
+    with _train_extra("Describing"):
         from pixelwise.describe import describe as trace
         from pixelwise.describe import parse_arguments
         from pixelwise.describe.diagram import check_picture, draw_diagram
-    except ModuleNotFoundError as error:
-        raise PixelwiseError(
-            f"Describing needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
-        ) from error
     from pixelwise.listing import print_description
 
     if diagram is not None:
@@ -273,6 +265,17 @@ def models() -> None:
 
     print_models([find_model(name) for name in model_names()])
     print_architectures(architectures())
+
+
+@contextmanager
+def _train_extra(what: str) -> Iterator[None]:
+    """For imports that the extra `train` brings: where a package is missing, one sentence says so."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PixelwiseError(
+            f"{what} needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
+        ) from error
 
 
 def _load(

@@ -4,6 +4,8 @@ Every message is one sentence or two that say what was wrong, where, and what to
 as it stands and exits with status 2.
 """
 
+from collections.abc import Sequence
+
 
 class PixelwiseError(Exception):
     """Base of every error that pixelwise raises on purpose."""
@@ -35,3 +37,11 @@ class RecipeError(PixelwiseError):
 
 class OutputError(PixelwiseError):
     """A result that cannot be written, or that would overwrite another."""
+
+
+def did_you_mean(name: str, known: Sequence[str], *, most: int = 3) -> str:
+    """For a message about an unknown name: "did you mean A or B? ", or nothing where no known one is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=most)
+    return f"did you mean {' or '.join(close)}? " if close else ""

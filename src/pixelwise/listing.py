@@ -83,10 +83,9 @@ def _stages(description: Description) -> Table:
     for heading, total in zip(("CxHxW", "stride", "params", "MACs", "MiB"), totals, strict=True):
         table.add_column(heading, total, justify="right", no_wrap=True)
     for stage in description.stages:
-        rates = [f"rate {', '.join(map(str, stage.rates))}"] if stage.rates else []
         table.add_row(
             stage.name,
-            "\n".join([*stage.layers, *rates]),
+            "\n".join([*stage.layers, *stage.rate_lines]),
             f"{stage.channels}x{stage.height}x{stage.width}",
             f"{stage.stride:g}",
             _counted(stage.parameters),

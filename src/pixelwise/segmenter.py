@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -127,10 +128,9 @@ class Segmenter:
 
     def _inner_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what the network sees, before padding."""
-        if self.size is None:
-            return self.input_spec.size_seen(height, width)
-        scale = 1.0 if self.size == "native" else self.size / max(height, width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        side = max(height, width) if self.size == "native" else self.size
+        spec = self.input_spec if side is None else replace(self.input_spec, long_side=side, short_side=None)
+        return spec.size_seen(height, width)
 
     def _probabilities(self, pixels: NDArray[np.uint8], kept: Block = _ALL) -> Probabilities:
         """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept; padded with the mean colour to the multiple."""

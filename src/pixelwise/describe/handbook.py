@@ -137,11 +137,10 @@ def _stages(description: Description) -> str:
     headings = "stage", "layers", "output (C, H, W)", "stride", "parameters", "multiply-adds", "activations"
     rows = []
     for stage in description.stages:
-        rates = [f"rate {', '.join(map(str, stage.rates))}"] if stage.rates else []
         rows.append(
             (
                 stage.name,
-                "; ".join([*stage.layers, *rates]),
+                "; ".join([*stage.layers, *stage.rate_lines]),
                 f"{stage.channels}, {stage.height}, {stage.width}",
                 f"{stage.stride:g}",
                 f"{stage.parameters:,}" if stage.parameters else "",

@@ -141,9 +141,7 @@ def short_name(name: str) -> tuple[str, ...]:
 def layer_lines(stage: Stage) -> tuple[str, ...]:
     """A stage's layers and dilation rates."""
     layers = [line for layer in stage.layers for part in layer.split(",") for line in wrap(part, LONGEST)]
-    if stage.rates:
-        layers.append(f"rate {', '.join(map(str, stage.rates))}")
-    return tuple(layers)
+    return (*layers, *stage.rate_lines)
 
 
 def label_lines(stage: Stage) -> tuple[str, ...]:

@@ -77,6 +77,11 @@ class Stage:
     multiply_adds: int
     activation_bytes: int
 
+    @property
+    def rate_lines(self) -> tuple[str, ...]:
+        """The dilation rates in words, a line; none where there are none."""
+        return (f"rate {', '.join(map(str, self.rates))}",) if self.rates else ()
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:

@@ -5,7 +5,6 @@ Source of the networks and of the weights: Wightman, "PyTorch Image Models", htt
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import PixelwiseError, did_you_mean
 from pixelwise.models.weights import read_state
 
 
@@ -52,8 +51,7 @@ def _check_pyramid(name: str) -> None:
     except (RuntimeError, ValueError) as error:  # ValueError: what looks like an address
         if timm.is_model(name):
             raise PixelwiseError(f"{name} cannot be an encoder: timm has no feature maps of it ({error}).") from error
-        close = difflib.get_close_matches(name, timm.list_models(), n=3)
-        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        meant = did_you_mean(name, timm.list_models())
         raise PixelwiseError(f"timm has no encoder {name!r}; {meant}`timm.list_models()` lists what it has.") from error
     info: Any = probe.feature_info
     strides, channels = info.reduction(), info.channels()

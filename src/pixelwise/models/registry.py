@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import PixelwiseError, did_you_mean
 from pixelwise.models.weights import load_coco_voc, load_encoder, load_weights
 
 Factory = Callable[..., nn.Module]
@@ -129,8 +128,7 @@ def architecture(name: str) -> Architecture:
         PixelwiseError: there is no such architecture; the message lists close names, and all of them.
     """
     if name not in _ARCHITECTURES:
-        close = difflib.get_close_matches(name, names(), n=3)
-        meant = f"did you mean {' or '.join(close)}? " if close else ""
+        meant = did_you_mean(name, names())
         raise PixelwiseError(f"There is no architecture {name!r}; {meant}There are: {', '.join(names())}.")
     return _ARCHITECTURES[name]
 

@@ -154,9 +154,7 @@ def torchvision_state(name: str) -> State:
             state: State = weights.get_state_dict(
                 progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
             )
-    except (
-        Exception
-    ) as error:  # offline, refused, not found, a wrong hash: urllib, http, ssl and torch each raise theirs
+    except Exception as error:  # offline, refused, not found, a wrong hash: each library raises its own
         raise PixelwiseError(
             f"The weights {name} could not be fetched ({type(error).__name__}); go online once, or put the file "
             f"{weights.url} at {place}."
