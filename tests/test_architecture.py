@@ -88,7 +88,7 @@ class Import:
 
 
 def module_name(path: Path) -> str:
-    """`src/pixelwise/data/voc.py` -> "data.voc"; a package's `__init__.py` has the package's name."""
+    """`src/pixelwise/data/layouts/voc.py` -> "data.layouts.voc"; a package's `__init__.py` has the package's name."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -198,9 +198,9 @@ def test_runtime_modules_import_nothing_of_the_training_half(imports: list[Impor
         ("images", "import pixelwise", upward),
         ("files", "from pixelwise.labels import VOC", upward),
         ("labels", "def f():\n    from pixelwise.segmenter import Segmenter", upward),
-        ("data.voc", "from pixelwise.data.sample import Sample", None),
+        ("data.layouts.voc", "from pixelwise.data.sample import Sample", None),
         ("data.transforms", "from pixelwise.data.loader import train_loader", upward),
-        ("data.voc", "from pixelwise.losses import soft_dice_loss", leaves_runtime),
+        ("data.layouts.voc", "from pixelwise.losses import soft_dice_loss", leaves_runtime),
         ("models.unet", "import timm", None),
         ("engine", "import torch", leaves_runtime),
         ("engine", "def f():\n    from torch import nn", leaves_runtime),

@@ -56,11 +56,12 @@ class Input(_Part):
 
 
 class Source(_Part):
-    """One split of one dataset: layout, directory (relative to the data root), split."""
+    """One split of one dataset: layout, directory (relative to the data root), split, and the layout's options."""
 
     layout: str
     root: str
     split: str
+    options: dict[str, Any] = {}
 
 
 class Data(_Part):

@@ -111,8 +111,10 @@ class _State:
 
     @classmethod
     def fresh(cls, recipe: Recipe, data_root: Path, fabric: Fabric) -> _State:
-        train_sets = [open_dataset(s.layout, data_root / s.root, s.split) for s in recipe.data.train]
-        val_sets = [open_dataset(s.layout, data_root / s.root, s.split) for s in recipe.data.val]
+        train_sets, val_sets = (
+            [open_dataset(s.layout, data_root / s.root, s.split, s.options) for s in sources]
+            for sources in (recipe.data.train, recipe.data.val)
+        )
         classes = train_sets[0].classes
         if any(dataset.classes != classes for dataset in train_sets + val_sets):
             raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
@@ -300,7 +302,7 @@ def _pixels_of_classes(datasets: list[Dataset]) -> list[np.ndarray[Any, np.dtype
     pixels = []
     for dataset in datasets:
         for index in range(len(dataset)):
-            counts = np.bincount(dataset[index].mask.ravel(), minlength=256)
+            counts = np.bincount(dataset.mask(index).ravel(), minlength=256)
             pixels.append(counts[: len(dataset.classes)])
     return pixels
 

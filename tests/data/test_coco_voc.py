@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import SavePicture
 from pixelwise.data import open_dataset, recognise
-from pixelwise.data.coco_voc import THINGS
+from pixelwise.data.layouts.coco_voc import THINGS
 from pixelwise.errors import DataError
 from pixelwise.labels import VOC
 
@@ -149,7 +149,7 @@ def test_a_bad_table_of_categories_is_named(root: Path, save_picture: SavePictur
 
 
 def by_the_rules(names: dict[str, Any], instance: int, panoptic: int | None) -> int:
-    """One pixel, straight from the head of `pixelwise.data.coco_voc`."""
+    """One pixel, straight from the head of `pixelwise.data.layouts.coco_voc`."""
     if instance:
         name = names["instances"][str(instance)]
         return VOC.names.index(THINGS[name]) if name in THINGS else 0

@@ -76,7 +76,7 @@ def test_a_mask_with_a_value_that_is_no_class_is_refused(root: Path, save_pictur
 
 
 def test_an_unknown_layout_and_a_missing_directory_are_said(root: Path):
-    with pytest.raises(DataError, match=r"no dataset layout 'vcc'; there are: .*voc"):
+    with pytest.raises(DataError, match=r"no dataset layout 'vcc'; did you mean voc.* There are: .*voc"):
         open_dataset("vcc", root, "train")
     with pytest.raises(DataError, match=r"no directory .*absent"):
         open_dataset("voc", root / "absent", "train")

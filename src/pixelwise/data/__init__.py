@@ -1,8 +1,7 @@
-"""Datasets: labelled photos as they lie on disk, one layout a file."""
+"""Datasets: labelled photos as they lie on disk. What has a place in `layouts/` is read."""
 
-from pixelwise.data import coco_voc as _coco_voc  # noqa: F401  (registers itself)
-from pixelwise.data import voc as _voc  # noqa: F401
-from pixelwise.data.registry import layouts, open_dataset, recognise
+from pixelwise.data import layouts as _layouts  # noqa: F401  (its modules register themselves)
+from pixelwise.data.registry import layout_names, open_dataset, recognise, splits, training_splits
 from pixelwise.data.sample import Dataset, Sample
 
-__all__ = ["Dataset", "Sample", "layouts", "open_dataset", "recognise"]
+__all__ = ["Dataset", "Sample", "layout_names", "open_dataset", "recognise", "splits", "training_splits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,9 +35,18 @@ class Dataset(Protocol):
     classes: ClassTable
     split: str
 
+    @property
+    def ids(self) -> Sequence[str]:
+        """One name a sample, in their order."""
+        ...
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask of a sample alone, for what looks at no photo."""
+        ...
 
 
 def read_split(path: Path) -> list[str]:
@@ -48,14 +58,19 @@ def read_split(path: Path) -> list[str]:
     try:
         ids = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
-        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
+        there = ", ".join(split_lists(path.parent)) or "none"
         raise DataError(f"There is no split list {path}; lists found beside it: {there}.") from error
     if not ids:
         raise DataError(f"The split list {path} is empty.")
     return ids
 
 
-def check_pairs(ids: list[str], candidates: dict[str, list[Path]]) -> None:
+def split_lists(directory: Path) -> list[str]:
+    """The names of the split lists `NAME.txt` in a directory, sorted."""
+    return sorted(path.stem for path in directory.glob("*.txt"))
+
+
+def check_pairs(ids: Sequence[str], candidates: Mapping[str, Sequence[Path]]) -> None:
     """Check that each id has at least one of its candidate files, before a night of training finds out.
 
     Args:

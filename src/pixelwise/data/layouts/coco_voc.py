@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
-from pixelwise.data.sample import Sample, check_pairs, check_size, read_split
+from pixelwise.data.sample import check_size, read_split, split_lists
 from pixelwise.errors import DataError
-from pixelwise.images import read_image
 from pixelwise.labels import VOC
 from pixelwise.masks import read_index_mask
 
@@ -62,7 +62,7 @@ DOUBTFUL = ("table-merged", "flower")
 
 
 @register("coco_voc")
-class COCOWithVOCLabels:
+class COCOWithVOCLabels(Pairs):
     """COCO photos labelled with VOC classes; see the head of the file.
 
     Args:
@@ -74,16 +74,17 @@ class COCOWithVOCLabels:
             has another size than its photo.
     """
 
-    classes = VOC
-
     def __init__(self, root: Path, split: str) -> None:
-        self.split = split
-        self.ids = read_split(root / f"{split}.txt")
-        self._images = [root / "images" / f"{name}.jpg" for name in self.ids]
-        self._instances = [root / "instances" / f"{name}.png" for name in self.ids]
-        self._panoptic = [root / "panoptic" / f"{name}.png" for name in self.ids]
-        either = [a if a.is_file() else b for a, b in zip(self._instances, self._panoptic, strict=True)]
-        check_pairs(self.ids, {"photo": self._images, "mask": either})
+        ids = read_split(root / f"{split}.txt")
+        self._instances = [root / "instances" / f"{name}.png" for name in ids]
+        self._panoptic = [root / "panoptic" / f"{name}.png" for name in ids]
+        super().__init__(
+            classes=VOC,
+            split=split,
+            ids=ids,
+            image_paths=[root / "images" / f"{name}.jpg" for name in ids],
+            mask_paths=[a if a.is_file() else b for a, b in zip(self._instances, self._panoptic, strict=True)],
+        )
         self._thing_table, self._stuff_table = _tables(root / "categories.json")
 
     @staticmethod
@@ -91,24 +92,22 @@ class COCOWithVOCLabels:
         """Whether a directory has this layout, by a look at its names."""
         return (root / "images").is_dir() and (root / "categories.json").is_file()
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    @staticmethod
+    def splits(root: Path) -> list[str]:
+        """The splits that there are lists of."""
+        return split_lists(root)
 
-    def __getitem__(self, index: int) -> Sample:
-        image = read_image(self._images[index]).pixels
-        mask = np.zeros(image.shape[:2], dtype=np.uint8)
-        if self._panoptic[index].is_file():
-            mask = self._stuff_table[_read_mask(self._panoptic[index], image)]
-        if self._instances[index].is_file():
-            instances = _read_mask(self._instances[index], image)
-            mask = np.where(instances == 0, mask, self._thing_table[instances])
-        return Sample(image=image, mask=mask, id=self.ids[index])
-
-
-def _read_mask(path: Path, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    mask = read_index_mask(path)
-    check_size(mask, image, name=str(path))
-    return mask
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        panoptic, instances = self._panoptic[index], self._instances[index]
+        if not instances.is_file():
+            return self._stuff_table[read_index_mask(panoptic)]
+        things = read_index_mask(instances)
+        rest = np.zeros(things.shape, dtype=np.uint8)
+        if panoptic.is_file():
+            stuff = read_index_mask(panoptic)
+            check_size(stuff, things, name=str(panoptic))
+            rest = self._stuff_table[stuff]
+        return np.where(things == 0, rest, self._thing_table[things])
 
 
 def _tables(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

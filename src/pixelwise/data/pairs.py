@@ -1,0 +1,62 @@
+"""Photos and masks that lie in files of their own: what most layouts come down to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.data.sample import Sample, check_pairs, check_size
+from pixelwise.images import read_image
+from pixelwise.labels import ClassTable
+from pixelwise.masks import check_labels, read_index_mask
+
+
+class Pairs:
+    """A dataset of pairs of files; a layout whose masks are not index PNGs overrides `_decode`.
+
+    Args:
+        classes: what the ids in the masks stand for.
+        split: the name of the split.
+        ids: one name a pair, in the order of the dataset.
+        image_paths: one photo an id.
+        mask_paths: one file an id that the mask is read from.
+
+    Raises:
+        DataError: a file is missing, or (when a sample is read) a mask has another size than its photo.
+        MaskError: when a sample is read, a mask is damaged or holds a value that is no class.
+    """
+
+    def __init__(
+        self,
+        *,
+        classes: ClassTable,
+        split: str,
+        ids: Sequence[str],
+        image_paths: Sequence[Path],
+        mask_paths: Sequence[Path],
+    ) -> None:
+        self.classes, self.split, self.ids = classes, split, list(ids)
+        self.image_paths, self.mask_paths = list(image_paths), list(mask_paths)
+        check_pairs(self.ids, {"photo": self.image_paths, "mask": self.mask_paths})
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Sample:
+        image = read_image(self.image_paths[index]).pixels
+        mask = self.mask(index)
+        check_size(mask, image, name=str(self.mask_paths[index]))
+        return Sample(image=image, mask=mask, id=self.ids[index])
+
+    def mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask alone, uint8 (H, W) class ids or `classes.ignore_index`; quicker than the whole sample."""
+        mask = self._decode(index)
+        check_labels(mask, self.classes, name=str(self.mask_paths[index]))
+        return mask
+
+    def _decode(self, index: int) -> NDArray[np.uint8]:
+        """The mask as class ids, uint8 (H, W), not yet checked."""
+        return read_index_mask(self.mask_paths[index])
