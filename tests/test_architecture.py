@@ -34,17 +34,22 @@ class Layer:
 
 # From the ground up. What stands in a row may import from earlier rows only, `runtime` nothing of `training`.
 LAYERS = (
-    Layer("leaf", runtime="errors"),
+    Layer("leaf", runtime="errors watcher"),
     Layer("leaf", runtime="files labels decoding"),
+    Layer("leaf", training="run_directory"),
     Layer("leaf", runtime="images masks"),
-    Layer("part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves"),
+    Layer(
+        "part",
+        runtime="colours render confusion tiling engine card",
+        training="losses recipe checkpoint curves processes run_log",
+    ),
     Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models"),
-    Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export describe"),
+    Layer("part", runtime="metrics segmentation catalogue fingerprint", training="data.transforms export describe"),
     Layer("part", training="data.loader"),
-    Layer("verb", runtime="segmenter", training="pretrained"),
-    Layer("verb", runtime="api batch evaluate"),
+    Layer("verb", runtime="segmenter", training="pretrained run_state configure"),
+    Layer("verb", runtime="api batch evaluate", training="validation"),
     Layer("verb", training="trained"),
-    Layer("verb", training="train"),
+    Layer("verb", training="train plan"),
     Layer("cli", runtime="__init__ terminal"),
     Layer("cli", runtime="report listing"),
     Layer("cli", runtime="cli"),

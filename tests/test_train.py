@@ -173,8 +173,11 @@ def test_a_run_starts_from_the_weights_of_a_bundle(workplace: Path, whole_run: P
 @pytest.fixture
 def first_steps(workplace: Path, tmp_path: Path) -> Any:
     """Trains two steps of a network with an auxiliary head, and gives what each step saw."""
+    from lightning.fabric import Fabric
+
     from pixelwise import train as module
     from pixelwise.recipe import load_recipe
+    from pixelwise.run_state import RunState
 
     def run(share: float, **arguments: object) -> dict[str, Any]:
         changes = {
@@ -189,7 +192,7 @@ def first_steps(workplace: Path, tmp_path: Path) -> Any:
             "precision": "32-true",
         }
         recipe = load_recipe(workplace / "recipe.yaml", [f"{key}={value}" for key, value in changes.items()])
-        state = module._State.fresh(recipe, workplace, module.Fabric(accelerator="cpu", precision=recipe.precision))
+        state = RunState.fresh(recipe, workplace, Fabric(accelerator="cpu", precision=recipe.precision))
         seen: dict[str, Any] = {"answers": [], "masks": [], "losses": [], "state": state}
         state.model.register_forward_hook(lambda _, __, out: seen["answers"].append(out))
         for images, masks in state.loader():
@@ -238,9 +241,8 @@ def test_the_backbone_learns_at_the_encoders_rate(first_steps: Any) -> None:
         for parameter in group["params"]
     }
     assert sorted(set(seen["rates"])) == [0.0003, 0.002]
-    for name, parameter in seen["state"].model.named_parameters():
-        own = name.removeprefix("_forward_module.").removeprefix("_original_module.").removeprefix("module.")
-        assert rates[id(parameter)] == (0.0003 if own.startswith("backbone.") else 0.002), name
+    for name, parameter in seen["state"].module.named_parameters():
+        assert rates[id(parameter)] == (0.0003 if name.startswith("backbone.") else 0.002), name
 
 
 @pytest.mark.slow

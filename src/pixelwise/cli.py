@@ -180,14 +180,21 @@ def evaluate(
 
 _TRAIN_EXAMPLES = """\b
 Examples:
-  pixelwise train recipes/default_first.yaml --data-root datasets
-  pixelwise train recipes/default_first.yaml --data-root datasets --resume
-  pixelwise train recipes/default_first.yaml --set steps=200 --set batch_size=8 --run runs/try
+  pixelwise train --data examples/nuclei
+  pixelwise train --data photos/ --model deeplabv3_resnet50 --epochs 20 --set batch_size=4
+  pixelwise train --data photos/ --dry-run                           # what would be done, and why
+  pixelwise train --data photos/ --resume                            # after a stop of any kind
+  pixelwise train recipes/camvid-unet.yaml --data-root datasets --devices 2
 """
 
 
 @app.command(epilog=_TRAIN_EXAMPLES)
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe", type=click.Path(path_type=Path), required=False)
+@click.option("--data", type=click.Path(path_type=Path), help="A dataset's directory, instead of a recipe.")
+@click.option("--model", default="unet", help="With --data: an architecture from `pixelwise models`.")
+@click.option("--layout", default="auto", help="With --data: how it lies on disk; auto recognises it.")
+@click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="With --data: of the layout; repeatable.")
+@click.option("--epochs", type=float, help="With --data: how often each photo is seen.  [default: by their number]")
 @click.option(
     "--data-root",
     type=click.Path(path_type=Path),
@@ -197,21 +204,80 @@ Examples:
 @click.option("--run", type=click.Path(path_type=Path), help="The run's directory; runs/NAME by default.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 @click.option("--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Override a recipe's value; repeatable.")
-def train(recipe: Path, data_root: Path, run: Path | None, resume: bool, overrides: tuple[str, ...]) -> None:
-    """Train a model from a recipe.
+@click.option("--devices", type=click.IntRange(1), default=1, help="Training processes on this machine.")
+@click.option("--nodes", type=click.IntRange(1), default=1, help="Machines; each runs this command.")
+@click.option("--rendezvous", metavar="HOST:PORT", help="With --nodes: where the first machine is found.")
+@click.option("--dry-run", is_flag=True, help="Print the recipe and stop.")
+def train(
+    recipe: Path | None,
+    data: Path | None,
+    model: str,
+    layout: str,
+    options: tuple[str, ...],
+    epochs: float | None,
+    data_root: Path,
+    run: Path | None,
+    resume: bool,
+    overrides: tuple[str, ...],
+    devices: int,
+    nodes: int,
+    rendezvous: str | None,
+    dry_run: bool,
+) -> None:
+    """Train a model, from a recipe or from a look at the data.
 
-    RECIPE is a YAML file. Training needs `pip install pixelwise[train]`.
+    RECIPE is a YAML file. With --data instead, everything is chosen from the data, and the choices are printed with
+    their reasons; --set overrides any of them. Training needs `pip install pixelwise[train]`.
     """
+    if (recipe is None) == (data is None):  # both or neither
+        raise PixelwiseError("Give either a recipe or --data DIR; see `pixelwise train --help`.")
     with _train_extra("Training"):
+        from pixelwise import processes
+        from pixelwise.plan import Plan, plan_from_data
         from pixelwise.recipe import load_recipe
+        from pixelwise.run_directory import RunDirectory
         from pixelwise.train import train as train_model
+    from pixelwise.listing import print_choices
     from pixelwise.terminal import training_progress
 
-    loaded = load_recipe(recipe, overrides)
-    target = run or Path("runs") / loaded.name
-    with training_progress(loaded.steps) as report:
-        bundle = train_model(loaded, data_root=data_root, run=target, resume=resume, report=report)
-    print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
+    first = processes.rank() == 0
+    if data is not None:
+        target = run or Path("runs") / f"{data.resolve().name}-{model}"
+        if resume and RunDirectory(target).recipe.is_file():
+            planned = Plan(load_recipe(RunDirectory(target).recipe, overrides))
+        else:
+            with training_progress(shown=first) as watcher:
+                planned = plan_from_data(
+                    data,
+                    model=model,
+                    layout=layout,
+                    options=options,
+                    overrides=overrides,
+                    epochs=epochs,
+                    processes=processes.local_processes(devices),
+                    watcher=watcher,
+                )
+            if first:
+                print_choices(planned.choices)
+    elif recipe is not None:
+        planned = Plan(load_recipe(recipe, overrides))
+        target = run or Path("runs") / planned.recipe.name
+    if dry_run:
+        print(planned.recipe.to_yaml(), end="")
+        return
+    if devices * nodes > 1 and not processes.is_worker():
+        with planned.as_file() as file:
+            words = ["train", str(file), "--data-root", str(data_root), "--run", str(target)]
+            words += ["--resume"] if resume else []
+            processes.launch(words, devices=devices, nodes=nodes, rendezvous=rendezvous)
+        return
+    with training_progress(shown=first) as watcher:
+        fabric = processes.make_fabric(planned.recipe.precision, devices=devices, nodes=nodes)
+        bundle = train_model(
+            planned.recipe, data_root=data_root, run=target, fabric=fabric, resume=resume, watcher=watcher
+        )
+    if first:
+        print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
 
 
 _DESCRIBE_EXAMPLES = """\b

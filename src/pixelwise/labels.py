@@ -60,6 +60,11 @@ class ClassTable:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def has_background(self) -> bool:
+        """Whether class 0 stands for whatever is none of the other classes."""
+        return self.names[0].lower() in ("background", "bg", "other", "unlabelled", "unlabeled", "_background_")
+
     def palette(self) -> NDArray[np.uint8]:
         """The colours as a lookup table for masks.
 

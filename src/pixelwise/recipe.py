@@ -30,6 +30,8 @@ class Model(_Part):
         weights: what the whole network starts from: a file such as a run's `best.safetensors` or a bundle's
             `model.safetensors`, for FCN-16s and FCN-8s also that of the coarser one; or "coco_voc", torchvision's
             weights for FCN-ResNet and DeepLabV3. Then `encoder_weights` is not looked at.
+        transfer: a model for other classes to start from, a name from `pixelwise models` or a bundle's directory: what
+            fits by name and shape is taken over, the encoder has to. Then `encoder_weights` is not looked at.
         freeze: submodules that stay as they are, batch statistics included; early layers of a pretrained encoder hardly
             change, and not training them saves a third of the time.
     """
@@ -38,6 +40,7 @@ class Model(_Part):
     arguments: dict[str, Any] = {}
     encoder_weights: str | None = "imagenet"
     weights: str | None = None
+    transfer: str | None = None
     freeze: list[str] = []
 
 
@@ -138,7 +141,20 @@ class Card(_Part):
 
 
 class Recipe(_Part):
-    """Everything that a run depends on but the data itself."""
+    """Everything that a run depends on but the data itself.
+
+    Attributes:
+        batch_size: photos a step, over all processes.
+        steps: of the optimizer; validate_every, checkpoint_every: likewise.
+        patience: the run stops after so many validations in a row without a better mean IoU; null for never.
+        accumulate: a batch is worked through in so many parts, for large batches in little memory.
+        precision: "bf16-mixed" and "16-mixed" compute in half precision where it is safe; the latter on GPUs only.
+        compile: by `torch.compile`; pays for long runs.
+        deterministic: refuse operations whose results differ from run to run, which some are on GPUs.
+        sync_batch_norm: statistics of batch normalisation over all processes; on CUDA devices only.
+        workers: processes that read and augment photos, for each training process.
+        log_to: services beside TensorBoard and `log.jsonl`, by the names of their packages.
+    """
 
     name: str
     description: str = ""
@@ -153,12 +169,20 @@ class Recipe(_Part):
     steps: Positive = 1000
     validate_every: Positive = 500
     checkpoint_every: Positive = 100
+    patience: Positive | None = None
+    accumulate: Positive = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "bf16-mixed"
+    compile: bool = False
+    deterministic: bool = False
+    sync_batch_norm: bool = False
     workers: Annotated[int, Field(ge=0)] = 1
+    log_to: list[Literal["mlflow", "wandb"]] = []
     card: Card = Card()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.model.weights and self.model.transfer:
+            raise ValueError("model.weights and model.transfer are both given; a network starts from one of them")
         low, high = self.augment.scale
         if not 0 < low <= high:
             raise ValueError(f"augment.scale is {self.augment.scale}; expected two positive factors, the smaller first")
@@ -190,9 +214,46 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(raw, dict):
         raise RecipeError(f"The recipe {path} is not a mapping of keys to values.")
-    for override in overrides:
-        _apply(raw, override)
+    apply_overrides(raw, overrides)
     return parse_recipe(raw, name=str(path))
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set values in a recipe given as plain data, in place.
+
+    Args:
+        raw: the recipe.
+        overrides: `key.subkey=value` each, the value in YAML.
+
+    Raises:
+        RecipeError: an override is malformed.
+    """
+    for keys, value in parse_values(overrides).items():
+        *parents, last = keys.split(".")
+        inner = raw
+        for key in parents:
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise RecipeError(f"The override {f'{keys}={value}'!r} goes through {key!r}, which has no keys of its own.")
+        inner[last] = value
+
+
+def parse_values(pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` each, the value in YAML, as a mapping.
+
+    Raises:
+        RecipeError: one is malformed.
+    """
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise RecipeError(f"The override {pair!r} is not of the form key.subkey=value.")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"The value of the override {pair!r} is not valid YAML.") from error
+    return values
 
 
 def parse_recipe(raw: Mapping[str, Any], *, name: str) -> Recipe:
@@ -206,19 +267,3 @@ def parse_recipe(raw: Mapping[str, Any], *, name: str) -> Recipe:
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"The recipe {name} does not validate: {found}.") from error
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    keys, equals, value = override.partition("=")
-    if not equals or not all(key.strip() for key in keys.split(".")):
-        raise RecipeError(f"The override {override!r} is not of the form key.subkey=value.")
-    *parents, last = keys.strip().split(".")
-    for key in parents:
-        inner = raw.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"The override {override!r} goes through {key!r}, which has no keys of its own.")
-        raw = inner
-    try:
-        raw[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"The value of the override {override!r} is not valid YAML.") from error

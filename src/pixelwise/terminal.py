@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from pixelwise.watcher import Progress, Watcher
+
 if TYPE_CHECKING:
-    from pixelwise.train import Progress
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -29,20 +32,43 @@ def counting_progress(total: int, what: str) -> Iterator[Callable[[float], None]
 
 
 @contextmanager
-def training_progress(steps: int) -> Iterator[Callable[[Progress], None]]:
+def training_progress(*, shown: bool = True) -> Iterator[Watcher]:
     """A progress bar on standard error with loss, validation score, speed and time left."""
+    if not shown:
+        yield Watcher()
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading the data", total=steps)
+    with Bar(*columns, console=console(stderr=True)) as bar:
+        yield _Bar(bar)
 
-        def report(progress: Progress) -> None:
-            best = "" if progress.best is None else f"  best mIoU {progress.best:.3f}"
-            text = f"loss {progress.loss:.3f}{best}  {progress.images_per_second:.1f} images/s"
-            bar.update(task, completed=progress.step, description=text)
-            if progress.val is not None:
-                bar.console.print(f"step {progress.step}: loss {progress.loss:.3f}, val mIoU {progress.val:.4f}")
 
-        yield report
+class _Bar(Watcher):
+    """Shows a run on rich's progress bar; a stage begins a new one."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._task: TaskID | None = None
+
+    def stage(self, what: str, total: int) -> None:
+        if self._task is not None:
+            self._bar.stop_task(self._task)
+            self._bar.update(self._task, visible=False)
+        self._task = self._bar.add_task(what, total=total or None)
+
+    def advance(self, share: float) -> None:
+        if self._task is not None:
+            self._bar.advance(self._task, share)
+
+    def progress(self, progress: Progress) -> None:
+        best = "" if progress.best is None else f"  best mIoU {progress.best:.3f}"
+        text = f"loss {progress.loss:.3f}{best}  {progress.images_per_second:.1f} images/s"
+        if self._task is not None:
+            self._bar.update(self._task, completed=progress.step, description=text)
+        if progress.val is not None:
+            self.say(f"step {progress.step}: loss {progress.loss:.3f}, val mIoU {progress.val:.4f}")
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(text)

@@ -6,236 +6,206 @@ step, so a run that was killed goes on from its last checkpoint bit for bit as i
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from safetensors.torch import save as save_safetensors
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
-from pixelwise.acceleration import channels_last, keep_freed_memory, run_depthwise_in_float32
-from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
+from pixelwise.acceleration import keep_freed_memory
 from pixelwise.curves import draw_curves
-from pixelwise.data import Dataset, open_dataset
-from pixelwise.data.loader import StepSampler, mix, sampling_factors, train_loader
-from pixelwise.data.transforms import TrainTransform
-from pixelwise.engine import Precision, TorchEngine
-from pixelwise.errors import PixelwiseError, RecipeError
-from pixelwise.evaluate import evaluate
+from pixelwise.data.loader import mix
+from pixelwise.errors import PixelwiseError
 from pixelwise.files import write_atomically
 from pixelwise.losses import cross_entropy_loss, soft_dice_loss
-from pixelwise.models import WithAuxiliary, build, start_from
-from pixelwise.models.weights import load_encoder
-from pixelwise.recipe import Loss, Optimizer, Recipe
-from pixelwise.segmenter import Segmenter
-from pixelwise.trained import BEST_WEIGHTS, bundle_of_run, input_spec_of
+from pixelwise.metrics import ConfusionMatrix, scores
+from pixelwise.models import WithAuxiliary
+from pixelwise.recipe import Loss, Recipe
+from pixelwise.run_directory import RunDirectory
+from pixelwise.run_log import RunLog
+from pixelwise.run_state import RunState
+from pixelwise.trained import bundle_of_run, input_spec_of
+from pixelwise.validation import Validation, validate
+from pixelwise.watcher import Progress, Watcher
 
-LOG, RECIPE = "log.jsonl", "recipe.yaml"
-
-Report = Callable[["Progress"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How a run stands after a step.
-
-    Attributes:
-        step: steps taken; steps: steps in all.
-        loss: mean over the steps since the last report.
-        images_per_second: likewise, over all processes.
-        val: mean IoU on the validation data where this step was validated, 0 to 1.
-        best: the best of them so far.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    images_per_second: float
-    val: float | None
-    best: float | None
+LOG_EVERY = 10
 
 
-def train(recipe: Recipe, *, data_root: Path, run: Path, resume: bool = False, report: Report | None = None) -> Path:
+def train(
+    recipe: Recipe,
+    *,
+    data_root: Path,
+    run: Path,
+    fabric: Fabric,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+) -> Path:
     """Train a model.
 
     Args:
         recipe: what to train, and how.
         data_root: the directory that the recipe's dataset directories are relative to.
-        run: the run directory: made, or with `resume` gone on with. Holds `recipe.yaml`, `log.jsonl`, `curves.png`,
-            `checkpoints/`, and at the end `model/`, the bundle of the best weights.
+        run: the run directory, see `pixelwise.run_directory`: made, or with `resume` gone on with. `model/` in it is at
+            the end the bundle of the best weights.
+        fabric: launched, see `pixelwise.processes`.
         resume: go on from the last checkpoint.
-        report: called every ten steps and after each validation.
+        watcher: told how the run goes, on the first process.
 
     Returns:
         the bundle's directory.
 
     Raises:
-        RecipeError: the run directory belongs to another recipe, or holds a run and `resume` was not asked for.
+        RecipeError: the run directory belongs to another recipe, holds a run and `resume` was not asked for, or is in
+            use.
         DataError: the data are missing or damaged.
     """
-    _check_run(run, recipe, resume=resume)
-    keep_freed_memory()
-    fabric = Fabric(accelerator="auto", devices="auto", precision=recipe.precision)
-    fabric.launch()
-    state = _State.fresh(recipe, data_root, fabric)
-    run.mkdir(parents=True, exist_ok=True)  # not before: what the data or the recipe got wrong leaves no run behind
-    write_atomically(run / RECIPE, recipe.to_yaml().encode())
-    state.restore(run / "checkpoints")
-    _loop(state, run=run, report=report or (lambda progress: None))
-    return bundle_of_run(recipe, run, state.val_sets)
+    directory = RunDirectory(run)
+    watcher = watcher if watcher and fabric.is_global_zero else Watcher()
+    directory.check(recipe.to_yaml(), resume=resume)
+    with directory.locked() if fabric.is_global_zero else nullcontext():
+        keep_freed_memory()
+        torch.use_deterministic_algorithms(recipe.deterministic)
+        watcher.stage("reading the masks", 0)
+        state = RunState.fresh(recipe, data_root, fabric, advance=watcher.advance)
+        if fabric.is_global_zero:  # not before: what the data or the recipe got wrong leaves no run behind
+            write_atomically(directory.recipe, recipe.to_yaml().encode())
+        _run(state, directory, watcher)
+        if fabric.is_global_zero:
+            watcher.stage("writing the model", 0)
+            draw_curves(directory.log, directory.curves)
+            bundle_of_run(recipe, directory, state.val_sets)
+    return directory.model
 
 
-@dataclass
-class _State:
-    """What the loop works on; `step`, `best` and the tensors are what a checkpoint holds."""
-
-    recipe: Recipe
-    fabric: Fabric
-    train_sets: list[Dataset]
-    val_sets: list[Dataset]
-    factors: np.ndarray[Any, np.dtype[np.float64]]
-    model: nn.Module
-    ema: AveragedModel
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    best: float | None = None
-
-    @classmethod
-    def fresh(cls, recipe: Recipe, data_root: Path, fabric: Fabric) -> _State:
-        train_sets, val_sets = (
-            [open_dataset(s.layout, data_root / s.root, s.split, s.options) for s in sources]
-            for sources in (recipe.data.train, recipe.data.val)
-        )
-        classes = train_sets[0].classes
-        if any(dataset.classes != classes for dataset in train_sets + val_sets):
-            raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
-        torch.manual_seed(mix(recipe.seed, 0))
-        module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
-        if recipe.model.weights:
-            start_from(module, recipe.model.name, recipe.model.weights)
-        elif recipe.model.encoder_weights:
-            load_encoder(module, recipe.model.encoder_weights)
-        for name in recipe.model.freeze:
-            _submodule(module, name).requires_grad_(False)
-        if fabric.device.type == "cpu":
-            run_depthwise_in_float32(module)
-        module = channels_last(module)
-        optimizer = torch.optim.AdamW(_parameter_groups(module, recipe.optimizer), betas=(0.9, 0.999))
-        decay = recipe.optimizer.ema_decay
-        ema_fn = get_ema_multi_avg_fn(decay) if decay else _latest  # type: ignore[no-untyped-call]
-        ema = AveragedModel(module, multi_avg_fn=ema_fn, use_buffers=True)
-        model, optimizer = fabric.setup(module, optimizer)
-        ema.to(fabric.device)
-        factors = sampling_factors(_pixels_of_classes(train_sets), class_balance=recipe.data.class_balance)
-        return cls(recipe, fabric, train_sets, val_sets, factors, model, ema, optimizer)
-
-    def restore(self, directory: Path) -> None:
-        found = latest_checkpoint(directory)
-        if found is None:
-            return
-        saved, _ = found
-        self.model.load_state_dict(saved["model"])
-        self.ema.load_state_dict(saved["ema"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.step, self.best = saved["step"], saved["best"]
-
-    def save(self, directory: Path) -> None:
-        if self.fabric.is_global_zero:
-            parts = {
-                "model": self.model.state_dict(),
-                "ema": self.ema.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-            }
-            save_checkpoint(directory, {**parts, "step": self.step, "best": self.best}, step=self.step)
-        self.fabric.barrier()
-
-    def loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        recipe, augment = self.recipe, self.recipe.augment
-        sampler = StepSampler(
-            self.factors,
-            seed=recipe.seed,
-            batch_size=recipe.batch_size,
-            start_step=self.step,
-            steps=recipe.steps,
-            rank=self.fabric.global_rank,
-            world_size=self.fabric.world_size,
-        )
-        transform = TrainTransform(
-            crop_size=augment.crop_size,
-            fit_size=recipe.input.long_side,
-            scale=augment.scale,
-            colour=augment.colour,
-            grey=augment.grey,
-            focus=augment.focus,
-            ignore_index=self.train_sets[0].classes.ignore_index,
-        )
-        return train_loader(self.train_sets, transform, sampler, workers=recipe.workers)
+def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
+    """From the last checkpoint, or from the start, to the last step."""
+    checkpoint = state.restore(directory.checkpoints)
+    if checkpoint is not None:
+        watcher.say(f"Goes on from step {state.step} ({checkpoint.name}).")
+    if state.finished:
+        return
+    log = None
+    if state.fabric.is_global_zero:
+        settings = state.recipe.model_dump(mode="json")
+        log = RunLog(directory, start_step=state.step, settings=settings, services=state.recipe.log_to)
+    try:
+        _loop(state, directory, log, watcher)
+    finally:
+        if log is not None:
+            log.close()
 
 
-def _loop(state: _State, *, run: Path, report: Report) -> None:
-    recipe, checkpoints = state.recipe, run / "checkpoints"
-    mean = torch.tensor(recipe.input.mean, device=state.fabric.device).view(3, 1, 1)
-    std = torch.tensor(recipe.input.std, device=state.fabric.device).view(3, 1, 1)
-    losses, since, since_step = [], time.perf_counter(), state.step
-    for images, masks in state.loader():
-        images, masks = state.fabric.to_device((images, masks))
-        pixels = ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-        losses.append(_step(state, pixels, masks))
-        state.step += 1
-        validated = state.step % recipe.validate_every == 0 or state.step == recipe.steps
-        if validated or state.step % 10 == 0:
-            seconds = time.perf_counter() - since
-            speed = recipe.batch_size * (state.step - since_step) / seconds
-            loss = float(torch.stack(losses).mean())
-            val = _validate(state, run) if validated else None
-            progress = Progress(state.step, recipe.steps, loss, speed, val, state.best)
-            if state.fabric.is_global_zero:
-                _log(run, progress)
-                report(progress)
-            losses, since, since_step = [], time.perf_counter(), state.step
-        if validated or state.step % recipe.checkpoint_every == 0:
-            state.save(checkpoints)
-        if validated and state.fabric.is_global_zero:
-            draw_curves(run / LOG, run / "curves.png")
-
-
-def _step(state: _State, pixels: Tensor, masks: Tensor) -> Tensor:
-    """One update; returns the loss, ()."""
+def _loop(state: RunState, directory: RunDirectory, log: RunLog | None, watcher: Watcher) -> None:
     recipe = state.recipe
-    torch.manual_seed(mix(recipe.seed, 1, state.step, state.fabric.global_rank))  # for dropout and the pixel offset
+    watcher.stage("training", recipe.steps)
+    window = _Window(state)
+    for images, masks in state.loader():
+        window.add(_step(state, *_on_device(state, images, masks)))
+        state.step += 1
+        last = state.step == recipe.steps
+        validating = last or state.step % recipe.validate_every == 0
+        saving = validating or state.step % recipe.checkpoint_every == 0
+        if saving or state.step % LOG_EVERY == 0:  # also at checkpoints, so that none needs to hold half a window
+            loss, speed = window.close()
+            scalars = {"loss": loss, "lr": state.optimizer.param_groups[0]["lr"]}
+            if validating:
+                scalars |= _validated(state, directory, watcher)
+            if log is not None:
+                log.write(state.step, scalars, speed=speed)
+            watcher.progress(Progress(state.step, recipe.steps, loss, speed, scalars.get("val_miou"), state.best))
+            window = _Window(state)
+        if saving:
+            state.save(directory.checkpoints)
+        if validating and state.fabric.is_global_zero:
+            draw_curves(directory.log, directory.curves)
+        if state.finished:
+            if not last:
+                watcher.say(f"Stops early: no better mean IoU for {state.stale} validations.")
+            return
+
+
+class _Window:
+    """The losses and the time since the last entry of the log."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state, self._losses = state, list[Tensor]()
+        self._since, self._step = time.perf_counter(), state.step
+
+    def add(self, loss: Tensor) -> None:
+        self._losses.append(loss)
+
+    def close(self) -> tuple[float, float]:
+        """Mean loss over the processes, and photos a second."""
+        state = self._state
+        mean = state.sum_over_processes(torch.stack(self._losses).mean()) / state.fabric.world_size
+        seconds = time.perf_counter() - self._since
+        return float(mean), state.recipe.batch_size * (state.step - self._step) / seconds
+
+
+def _on_device(state: RunState, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 (B, 3, H, W) as the loader gives them -> normalised float, channels last; and the masks."""
+    images, masks = state.fabric.to_device((images, masks))
+    spec = state.recipe.input
+    mean, std = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in (spec.mean, spec.std))
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last), masks
+
+
+def _step(state: RunState, pixels: Tensor, masks: Tensor) -> Tensor:
+    """One update, from `accumulate` parts of the batch; returns the loss, ()."""
+    recipe, fabric = state.recipe, state.fabric
+    torch.manual_seed(mix(recipe.seed, 1, state.step, fabric.global_rank))  # for dropout and the pixel offset
+    factor = learning_rate_factor(state.step, recipe.steps, recipe.optimizer.warmup_steps)
     for group in state.optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * learning_rate_factor(state.step, recipe.steps, recipe.optimizer.warmup_steps)
+        group["lr"] = group["peak_lr"] * factor
     state.model.train()
     for name in recipe.model.freeze:
-        state.model.get_submodule(name).eval()
-    answer = state.model(pixels)
-    stride = recipe.loss.pixel_stride
-    row, column = (int(offset) for offset in torch.randint(stride, (2,)))
-    pick = (..., slice(row, None, stride), slice(column, None, stride))
-    if isinstance(answer, WithAuxiliary):
-        loss = _loss(recipe.loss, answer.logits[pick], masks[pick])
-        loss = loss + recipe.loss.auxiliary * _loss(recipe.loss, answer.auxiliary[pick], masks[pick])
-    else:
-        loss = _loss(recipe.loss, answer[pick], masks[pick])
-    if not torch.isfinite(loss):
-        raise PixelwiseError(
-            f"The loss is {float(loss)} at step {state.step}; lower optimizer.lr, or train in precision 32-true."
-        )
+        state.module.get_submodule(name).eval()
     state.optimizer.zero_grad()
-    state.fabric.backward(loss)
-    state.fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.optimizer.clip)
+    total = torch.zeros((), device=pixels.device)
+    parts = list(_parts(pixels, masks, recipe.accumulate))
+    for number, (part, target) in enumerate(parts, start=1):
+        share = len(part) / len(pixels)
+        with fabric.no_backward_sync(state.model, enabled=number < len(parts)):
+            loss = _forward(state, part, target)
+            if not torch.isfinite(loss):
+                raise PixelwiseError(
+                    f"The loss is {float(loss)} at step {state.step}; lower optimizer.lr, or set precision to 32-true."
+                )
+            fabric.backward(loss * share)
+        total += loss.detach() * share
+    fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.optimizer.clip)
     state.optimizer.step()
-    state.ema.update_parameters(state.model)
-    return loss.detach()
+    state.ema.update_parameters(state.module)
+    return total
+
+
+def _parts(pixels: Tensor, masks: Tensor, parts: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return zip(pixels.chunk(parts), masks.chunk(parts), strict=True)
+
+
+def _forward(state: RunState, pixels: Tensor, masks: Tensor) -> Tensor:
+    """The loss, (); what was taken for what goes into `state.seen`."""
+    settings = state.recipe.loss
+    answer = state.model(pixels)
+    row, column = (int(offset) for offset in torch.randint(settings.pixel_stride, (2,)))
+    pick = (..., slice(row, None, settings.pixel_stride), slice(column, None, settings.pixel_stride))
+    target = masks[pick]
+    if isinstance(answer, WithAuxiliary):
+        logits = answer.logits[pick]
+        loss = _loss(settings, logits, target) + settings.auxiliary * _loss(settings, answer.auxiliary[pick], target)
+    else:
+        logits = answer[pick]
+        loss = _loss(settings, logits, target)
+    with torch.no_grad():
+        labelled = target != state.classes.ignore_index
+        fused = target[labelled] * len(state.classes) + logits.argmax(dim=1)[labelled]
+        state.seen += torch.bincount(fused, minlength=state.seen.numel()).view_as(state.seen)
+    return loss
 
 
 def _loss(weights: Loss, logits: Tensor, target: Tensor) -> Tensor:
@@ -254,84 +224,42 @@ def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
-def _validate(state: _State, run: Path) -> float:
-    """Mean IoU of the averaged weights on all validation data taken together; the best weights are kept on disk."""
-    module = state.ema.module
-    classes = state.val_sets[0].classes
-    precision: Precision = "fp32" if state.recipe.precision == "32-true" else "bf16"
-    segmenter = Segmenter(TorchEngine(module, precision=precision), classes, input_spec_of(state.recipe, module))
-    score = evaluate(segmenter, state.val_sets).scores.mean_iou
+def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> dict[str, float]:
+    """Validate the averaged weights, keep them where they are the best so far; the figures for the log."""
+    recipe, module = state.recipe, state.ema.module
+    if state.fabric.world_size > 1:  # batch statistics are each process's own: all are to validate the same network
+        for buffer in module.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+    found = validate(
+        module,
+        state.val_sets,
+        input_spec_of(recipe, module),
+        fabric=state.fabric,
+        bf16=recipe.precision != "32-true",
+        loss=lambda logits, target: _loss(recipe.loss, logits, target),
+    )
+    score = found.scores.mean_iou
+    if math.isnan(score):
+        raise PixelwiseError("No pixel of the validation masks is labelled, so that no weights can be chosen.")
+    state.stale += 1
     if state.best is None or score > state.best:
-        state.best = score
+        state.best, state.stale = score, 0
         if state.fabric.is_global_zero:
             tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
             data = save_safetensors(tensors, {"step": str(state.step), "val_miou": str(score)})
-            write_atomically(run / BEST_WEIGHTS, data)
-    return score
+            write_atomically(directory.best, data)
+    return {**_training_figures(state), **_validation_figures(found)}
 
 
-def _submodule(module: nn.Module, name: str) -> nn.Module:
-    try:
-        return module.get_submodule(name)
-    except AttributeError as error:
-        parts = ", ".join(part for part, _ in module.named_modules() if part and part.count(".") < 2)
-        raise RecipeError(f"model.freeze names {name!r}, which the network lacks; it has: {parts}.") from error
+def _training_figures(state: RunState) -> dict[str, float]:
+    """What the network made of the training photos since the last validation; starts counting anew."""
+    counts = state.sum_over_processes(state.seen).cpu().tolist()
+    state.seen = torch.zeros_like(state.seen)
+    numbers = {"num_classes": len(counts), "ignore_index": state.classes.ignore_index, "images": 0}
+    figures = scores(ConfusionMatrix.from_json({**numbers, "ignored_pixels": 0, "counts": counts}))
+    return {"train_miou": figures.mean_iou, "train_pixel_accuracy": figures.pixel_accuracy}
 
 
-def _parameter_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Four groups: encoder or not, with weight decay (matrices and kernels) or without (vectors)."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        encoder = name.startswith(("encoder.", "backbone."))
-        groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "peak_lr": optimizer.encoder_lr if encoder else optimizer.lr,
-            "lr": 0.0,
-            "weight_decay": optimizer.weight_decay if decay else 0.0,
-        }
-        for (encoder, decay), parameters in groups.items()
-    ]
-
-
-def _pixels_of_classes(datasets: list[Dataset]) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
-    """Reads every mask once; also the check that all of them can be read before training starts."""
-    pixels = []
-    for dataset in datasets:
-        for index in range(len(dataset)):
-            counts = np.bincount(dataset.mask(index).ravel(), minlength=256)
-            pixels.append(counts[: len(dataset.classes)])
-    return pixels
-
-
-def _latest(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-    """An average that forgets at once: the weights as they are."""
-    for old, new in zip(averaged, current, strict=True):
-        old.copy_(new)
-
-
-def _check_run(run: Path, recipe: Recipe, *, resume: bool) -> None:
-    """See that the run directory is free, or holds a run of this recipe that is to go on."""
-    path = run / RECIPE
-    if not path.exists():
-        return
-    if not resume:
-        raise RecipeError(f"{run} holds a run already; give --resume to go on with it, or another directory.")
-    if path.read_text(encoding="utf-8") != recipe.to_yaml():
-        raise RecipeError(f"{run} was started with another recipe than the one given; see {path}.")
-
-
-def _log(run: Path, progress: Progress) -> None:
-    entry = {
-        "step": progress.step,
-        "loss": round(progress.loss, 5),
-        "images_per_second": round(progress.images_per_second, 2),
-        "time": round(time.time(), 1),
-    }
-    if progress.val is not None:
-        entry["val_miou"] = round(progress.val, 5)
-    with (run / LOG).open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+def _validation_figures(found: Validation) -> dict[str, float]:
+    figures = found.scores
+    return {"val_loss": found.loss, "val_miou": figures.mean_iou, "val_pixel_accuracy": figures.pixel_accuracy}

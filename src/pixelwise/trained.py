@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from pixelwise.bundle import BundleConfig, InputSpec, write_bundle
+from pixelwise.bundle import Bundle, BundleConfig, InputSpec, write_bundle
 from pixelwise.colours import for_display
 from pixelwise.data import Dataset
 from pixelwise.engine import Engine, TorchEngine, load_engine
@@ -24,9 +24,8 @@ from pixelwise.evaluate import Evaluation, evaluate
 from pixelwise.export import export_module
 from pixelwise.models import arguments, build
 from pixelwise.recipe import Recipe
+from pixelwise.run_directory import RunDirectory
 from pixelwise.segmenter import Segmenter
-
-BEST_WEIGHTS = "best.safetensors"
 
 
 def input_spec_of(recipe: Recipe, module: nn.Module) -> InputSpec:
@@ -35,17 +34,17 @@ def input_spec_of(recipe: Recipe, module: nn.Module) -> InputSpec:
     return InputSpec(given.mean, given.std, given.long_side, int(getattr(module, "size_multiple", 32)))
 
 
-def bundle_of_run(recipe: Recipe, run: Path, val_sets: Sequence[Dataset]) -> Path:
-    """Write `run/model`, the bundle of the run's best weights, with its figures on the validation data.
+def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]) -> Bundle:
+    """Write the run's `model`, the bundle of the run's best weights, with its figures on the validation data.
 
     The figures are those of the exported network in float32, each dataset by itself, at the photos' own size.
 
     Raises:
         PixelwiseError: the run has no weights yet, or cannot be exported.
     """
-    weights = run / BEST_WEIGHTS
+    weights = run.best
     if not weights.is_file():
-        raise PixelwiseError(f"{run} has not been validated yet, so there are no best weights to write.")
+        raise PixelwiseError(f"{run.root} has not been validated yet, so there are no best weights to write.")
     classes = for_display(val_sets[0].classes) if recipe.data.colours == "display" else val_sets[0].classes
     module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
     module.load_state_dict(load_file(weights))
@@ -53,15 +52,14 @@ def bundle_of_run(recipe: Recipe, run: Path, val_sets: Sequence[Dataset]) -> Pat
     complete = arguments(recipe.model.name, recipe.model.arguments)
     spec = input_spec_of(recipe, module)
     config = BundleConfig(recipe.name, recipe.model.name, complete, classes, spec, _provenance(recipe, weights))
-    bundle = write_bundle(run / "model", config, graph=graph, weights=tensors, force=True)
+    bundle = write_bundle(run.model, config, graph=graph, weights=tensors, force=True)
     segmenter = Segmenter(_engine(bundle.graph, module), classes, spec)
     sources = recipe.data.val
     metrics = {
         f"{source.layout}/{source.split}": summary(evaluate(segmenter, [dataset]))
         for source, dataset in zip(sources, val_sets, strict=True)
     }
-    write_bundle(run / "model", replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
-    return bundle.path
+    return write_bundle(run.model, replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
 
 
 def summary(evaluation: Evaluation) -> dict[str, Any]:

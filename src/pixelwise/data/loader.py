@@ -18,7 +18,9 @@ from pixelwise.data.sample import Dataset
 from pixelwise.data.transforms import TrainTransform
 
 
-def sampling_factors(pixels: Sequence[NDArray[np.int64]], *, class_balance: float) -> NDArray[np.float64]:
+def sampling_factors(
+    pixels: Sequence[NDArray[np.int64]], *, class_balance: float, background: bool = True
+) -> NDArray[np.float64]:
     """How often each photo should be seen in an epoch, so that rare classes are seen more.
 
     A share `class_balance` of the draws is class-balanced: a class first, all foreground classes alike, then a photo
@@ -26,8 +28,9 @@ def sampling_factors(pixels: Sequence[NDArray[np.int64]], *, class_balance: floa
     photos alike.
 
     Args:
-        pixels: for each photo, int64 (C,): the number of pixels of each class, background first.
+        pixels: for each photo, int64 (C,): the number of pixels of each class.
         class_balance: share of the class-balanced draws, 0 to 1.
+        background: whether class 0 is the background, which no draw is for.
 
     Returns:
         float64 (N,), with mean 1.
@@ -36,7 +39,7 @@ def sampling_factors(pixels: Sequence[NDArray[np.int64]], *, class_balance: floa
     arXiv:1910.09217, section 4.1. Departs: a photo has several classes, so that photos are weighted within a class.
     """
     table = np.stack(pixels).astype(np.float64)
-    covered = np.sqrt(table / np.maximum(table.sum(axis=1, keepdims=True), 1))[:, 1:]
+    covered = np.sqrt(table / np.maximum(table.sum(axis=1, keepdims=True), 1))[:, int(background) :]
     covered = covered[:, covered.any(axis=0)]
     alike = np.ones(len(table))
     if not covered.size:

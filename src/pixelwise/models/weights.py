@@ -114,6 +114,27 @@ def fit(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     module.load_state_dict(state)
 
 
+def transfer(module: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
+    """Take over what fits by name and shape from a network for other classes; the rest keeps the weights it has.
+
+    Args:
+        module: changed in place, or not at all.
+        state: under the module's keys.
+        source: where it comes from, for messages.
+
+    Raises:
+        PixelwiseError: the encoders differ, so that it is another kind of network.
+    """
+    wanted = module.state_dict()
+    fitting = {key: value for key, value in state.items() if key in wanted and value.shape == wanted[key].shape}
+    ours = [key for key in wanted if key.startswith(("encoder.", "backbone.", "features."))]
+    lacking = [key for key in ours if key not in fitting and not key.endswith("num_batches_tracked")]
+    if lacking or not ours:
+        first = f": {lacking[0]} is not in it, or has another shape" if lacking else ", which has no encoder"
+        raise PixelwiseError(f"{source} is a model of another kind than the network that is to start from it{first}.")
+    module.load_state_dict({**wanted, **fitting})
+
+
 def encoder_state(weights: str | Path, *, imagenet: str) -> tuple[State, str]:
     """The state dict of a classification network, and what to call its source in messages.
 

@@ -1,0 +1,294 @@
+"""Self-configuration: from a look at the data to a complete recipe, with the reason for each choice.
+
+The rules are few and read from top to bottom in `configure`; docs/training.md says how they were arrived at.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pixelwise.describe import describe
+from pixelwise.errors import PixelwiseError
+from pixelwise.fingerprint import Fingerprint
+from pixelwise.models import architecture, arguments, build
+from pixelwise.models.weights import HasEncoder, load_encoder
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_DEFAULT_MODELS_INPUT = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
+_ENOUGH = 0.95
+"""A grid on which a perfect network reaches this mean IoU is fine enough."""
+
+_USUAL_SIDE, _LARGEST_SIDE = 512, 1024
+_BYTES_HELD = 3.0
+"""What training holds, over the feature maps of one forward pass: they are kept, and have gradients and work space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A setting, and why it is what it is.
+
+    Attributes:
+        key: in the recipe, `part.name`.
+        value: plain JSON.
+        reason: half a sentence.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the run will have to work with.
+
+    Attributes:
+        gpu: whether there is one.
+        memory: bytes, of the GPU or of the machine, for each training process.
+        cores: of the processor, for each training process.
+        fast_bf16: whether it computes in bf16 faster than in float32.
+    """
+
+    gpu: bool
+    memory: int
+    cores: int
+    fast_bf16: bool
+
+    @classmethod
+    def here(cls, *, processes: int = 1) -> Machine:
+        """This machine, shared by so many training processes."""
+        cores = max(1, len(os.sched_getaffinity(0)) // processes)
+        if torch.cuda.is_available():
+            return cls(True, torch.cuda.get_device_properties(0).total_memory, cores, torch.cuda.is_bf16_supported())
+        return cls(False, _memory() // processes, cores, _processor_has_bf16())
+
+
+def configure(
+    found: Fingerprint,
+    *,
+    name: str,
+    data: Mapping[str, Any],
+    machine: Machine,
+    model: str = "unet",
+    model_arguments: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], list[Choice]]:
+    """A recipe for some data.
+
+    Args:
+        found: the data in figures.
+        name: of the run.
+        data: the recipe's part `data`: train and val.
+        machine: what to fit it to.
+        model: an architecture.
+        model_arguments: what departs from its defaults; not chosen then.
+
+    Returns:
+        the recipe as plain data, for `pixelwise.recipe.parse_recipe`; and what was chosen, why.
+
+    Raises:
+        PixelwiseError: there is no such architecture or argument.
+    """
+    choices = [*_start(model, dict(model_arguments or {}), found)]
+    settings = {choice.key: choice.value for choice in choices}
+    choices += _sizes(found, machine, model, settings)
+    settings = {choice.key: choice.value for choice in choices}
+    choices += _batch(found, machine, model, settings)
+    settings = {choice.key: choice.value for choice in choices}
+    choices += [*_schedule(found, machine, settings), *_imbalance(found), *_hardware(machine), *_augmentation(found)]
+    recipe: dict[str, Any] = {"name": name, "model": {"name": model}, "data": dict(data)}
+    for choice in choices:
+        part, _, key = choice.key.rpartition(".")
+        (recipe.setdefault(part, {}) if part else recipe)[key] = choice.value
+    return recipe, choices
+
+
+def _start(model: str, given: dict[str, Any], found: Fingerprint) -> list[Choice]:
+    """What the weights start from, and the normalisation that belongs to it."""
+    complete = arguments(model, given)
+    chosen = [Choice("model.arguments", given, "as given")] if given else []
+    if model == "unet" and complete["encoder"] == "tf_efficientnet_lite0":
+        mean, std = _DEFAULT_MODELS_INPUT
+        return [
+            *chosen,
+            Choice("model.transfer", "default", "pixelwise's own model of 21 classes shares this network; no download"),
+            Choice("input.mean", list(mean), "as that model was trained"),
+            Choice("input.std", list(std), "likewise"),
+        ]
+    reason = f"{model} has no pretrained part"
+    if "imagenet" in architecture(model).weights or model == "unet":
+        module = build(model, num_classes=len(found.classes), arguments_given=given)
+        if isinstance(module, HasEncoder):
+            try:
+                load_encoder(module, "imagenet")
+            except PixelwiseError as error:
+                reason = f"random weights, as there is no way to better ones: {error}"
+            else:
+                mean, std = _IMAGENET
+                return [
+                    *chosen,
+                    Choice(
+                        "model.encoder_weights", "imagenet", "weights that know photographs need fewer of them"
+                    ),
+                    Choice("input.mean", list(mean), "as those weights were trained"),
+                    Choice("input.std", list(std), "likewise"),
+                ]
+    return [
+        *chosen,
+        Choice("model.encoder_weights", None, reason),
+        Choice("input.mean", list(found.mean), "mean of the photos"),
+        Choice("input.std", list(found.std), "their standard deviation"),
+    ]
+
+
+def _sizes(found: Fingerprint, machine: Machine, model: str, settings: Mapping[str, Any]) -> list[Choice]:
+    """The size at which photos are seen, how fine the answer is, and the size of crops."""
+    native = found.long_side
+    side = max(32, min(native, _USUAL_SIDE))
+    stride, choices = 1, []
+    reason = f"the photos' own (median {found.width} x {found.height})"
+    if side < native:
+        reason = f"smaller than the photos (median {found.width} x {found.height}), to be quick"
+    if model == "unet" and "model.arguments" not in settings:
+        stride = 4
+        if found.ceiling(side / 4) < _ENOUGH:
+            stride = 2
+            choices.append(
+                Choice(
+                    "model.arguments",
+                    {"decoder_channels": [112, 80, 64, 48]},
+                    f"fine masks: an answer at every fourth pixel could reach a mean IoU of "
+                    f"{found.ceiling(side / 4):.2f} at most, at every second {found.ceiling(side / 2):.2f}",
+                )
+            )
+    grown = side
+    while found.ceiling(grown / stride) < _ENOUGH and grown < min(_LARGEST_SIDE, _most(native)):
+        grown = min(math.ceil(grown * 1.25 / 32) * 32, _LARGEST_SIDE, _most(native))
+    if grown > side:
+        before, after = found.ceiling(side / stride), found.ceiling(grown / stride)
+        reason = f"fine masks: at {side} pixels a mean IoU of {before:.2f} could be reached at most, here {after:.2f}"
+    crop = min(_multiple(grown), 512 if machine.gpu else 320 if grown > 320 else 288)
+    crop_reason = "all of a photo" if crop >= grown else "a part of each photo at a time, so that steps are quick"
+    return [
+        *choices,
+        Choice("input.long_side", grown, reason),
+        Choice("augment.crop_size", crop, crop_reason),
+    ]
+
+
+def _batch(found: Fingerprint, machine: Machine, model: str, settings: Mapping[str, Any]) -> list[Choice]:
+    """As many photos a step as are useful and fit the memory."""
+    wanted = 16 if machine.gpu else 8
+    reason = "usual on a GPU" if machine.gpu else "usual on a processor"
+    if found.photos < 4 * wanted:
+        wanted, reason = max(2, min(wanted, 4)), f"small, so that {found.photos} photos make many steps"
+    crop = settings["augment.crop_size"]
+    described = describe(
+        model,
+        num_classes=len(found.classes),
+        size=(crop, crop),
+        arguments_given=settings.get("model.arguments", {}),
+    )
+    one = _BYTES_HELD * described.activation_bytes
+    fixed = 4 * 4 * described.parameters  # weights, gradients, and two moments
+    fitting = int((0.6 * machine.memory - fixed) / one)
+    if fitting >= wanted:
+        return [Choice("batch_size", wanted, reason)]
+    memory = f"{machine.memory / 2**30:.0f} GiB of memory hold {max(fitting, 1)} crops of {crop} pixels"
+    if fitting >= 4:
+        return [Choice("batch_size", fitting, memory)]
+    parts = 2 if fitting >= 2 else 4
+    return [
+        Choice("batch_size", 4, f"{memory}; worked through in parts"),
+        Choice("accumulate", parts, "what fits the memory at once"),
+    ]
+
+
+def _schedule(found: Fingerprint, machine: Machine, settings: Mapping[str, Any]) -> list[Choice]:
+    """How long to train, and how fast to learn."""
+    photos, batch = found.photos, settings["batch_size"]
+    pretrained = bool(settings.get("model.transfer") or settings.get("model.encoder_weights"))
+    samples = 600 + 20 * min(photos, 1000) + 8 * max(0, photos - 1000)
+    why = f"{photos} photos"
+    if not pretrained:
+        samples, why = 3 * samples, f"{photos} photos, three times as long as with pretrained weights"
+    steps = math.ceil(samples / batch)
+    each = max(10, math.ceil(steps / 6))
+    steps = each * max(1, round(steps / each))
+    normalised = settings.get("model.transfer") is not None
+    lr, encoder_lr = (2e-3, 6e-4) if normalised else (5e-4, 1.5e-4)
+    decay = round(1 - min(0.1, max(0.002, 15 / steps)), 4)
+    return [
+        Choice("steps", steps, f"{steps * batch / photos:.0f} times each of {why}"),
+        Choice("validate_every", each, f"{steps // each} times in all"),
+        Choice("checkpoint_every", max(10, min(100, each // 2)), "what a kill can cost"),
+        Choice("optimizer.lr", lr, "for AdamW, tried on several data sets"),
+        Choice("optimizer.encoder_lr", encoder_lr, "slower, as these weights know something already"),
+        Choice("optimizer.weight_decay", 0.02, "usual"),
+        Choice("optimizer.warmup_steps", max(5, min(100, steps // 15)), "a fifteenth of the steps, 100 at most"),
+        Choice("optimizer.ema_decay", decay, "an average over the last few hundredths of the run"),
+    ]
+
+
+def _imbalance(found: Fingerprint) -> list[Choice]:
+    """What is done about rare classes."""
+    present = found.shares[found.pixels > 0]
+    rarest, in_photos = float(present.min()), int(found.photos_with[found.pixels > 0].min())
+    choices = [Choice("loss.dice", 0.5, "beside cross-entropy, counts each class alike")]
+    if rarest < 0.05:
+        choices = [
+            Choice("loss.dice", 1.0, f"the rarest class has {100 * rarest:.2g} % of the pixels; Dice counts all alike"),
+            Choice("augment.focus", 0.5, "half of the crops are laid on one of the photo's classes, all alike"),
+        ]
+    if len(present) > 2 and in_photos < 0.1 * found.photos:
+        reason = f"the rarest class is in {in_photos} of {found.photos} photos; half of the draws go by class"
+        choices.append(Choice("data.class_balance", 0.5, reason))
+    return choices
+
+
+def _hardware(machine: Machine) -> list[Choice]:
+    bf16 = "bf16-mixed" if machine.fast_bf16 else "32-true"
+    why = "this device computes it about twice as fast" if machine.fast_bf16 else "no fast bf16 here"
+    workers = max(1, min(8 if machine.gpu else 4, machine.cores // 2))
+    return [
+        Choice("precision", bf16, why),
+        Choice("workers", workers, f"{machine.cores} cores"),
+    ]
+
+
+def _augmentation(found: Fingerprint) -> list[Choice]:
+    scale = Choice("augment.scale", [0.65, 1.6], "of the size seen")
+    if found.grey:
+        return [scale, Choice("augment.grey", 0.0, "the photos are grey already")]
+    return [scale, Choice("augment.grey", 0.05, "a photo in twenty loses its colours")]
+
+
+def _most(native: int) -> int:
+    """The largest side that helps: small photos may be enlarged by half, which helps an answer on a coarse grid."""
+    return _multiple(int(1.5 * native)) if native <= 640 else native
+
+
+def _multiple(side: int) -> int:
+    return max(64, math.ceil(side / 32) * 32)
+
+
+def _memory() -> int:
+    """Bytes that this machine, or the container around it, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        path = Path(limit)
+        if path.is_file() and (text := path.read_text().strip()).isdecimal():
+            total = min(total, int(text))
+    return total
+
+
+def _processor_has_bf16() -> bool:
+    """Whether the processor has instructions for bf16, without which it is emulated, slowly."""
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in checks)

@@ -1,0 +1,128 @@
+"""A training run's directory, in which one run at a time works, and what lies where in it.
+
+- `recipe.yaml`: the resolved recipe
+- `choices.json`: why it says what it says, where pixelwise chose
+- `log.jsonl`: a line each ten steps; a pure function of recipe and data, so that two runs can be compared
+- `tensorboard/`: the same and the speed, for TensorBoard
+- `curves.png`: loss, pixel accuracy and mean IoU of training and validation so far
+- `validation/`: what the network makes of the same photos as it learns
+- `checkpoints/`: the last two
+- `best.safetensors`: the weights with the best validation so far
+- `model/`: at the end: the best weights as a bundle
+- `report.html`: at the end: all of it on a page
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixelwise.errors import OutputError, RecipeError
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """The places in a run's directory; see the head of the file."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe; a directory that has it holds a run."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def choices(self) -> Path:
+        """Why the recipe says what it says, where pixelwise chose."""
+        return self.root / "choices.json"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line."""
+        return self.root / "log.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def curves(self) -> Path:
+        """The log as a picture."""
+        return self.root / "curves.png"
+
+    @property
+    def pictures(self) -> Path:
+        """The validation pictures."""
+        return self.root / "validation"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What `checkpoint.py` writes."""
+        return self.root / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The best weights so far, safetensors."""
+        return self.root / "best.safetensors"
+
+    @property
+    def model(self) -> Path:
+        """The bundle."""
+        return self.root / "model"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.root / "report.html"
+
+    def check(self, recipe: str, *, resume: bool) -> None:
+        """See that the directory is free, or holds a run of this recipe (its YAML) that is to go on.
+
+        Raises:
+            RecipeError: it holds a run and `resume` was not asked for, or a run of another recipe.
+        """
+        if not self.recipe.exists():
+            return
+        if not resume:
+            raise RecipeError(f"{self.root} holds a run already; give --resume to go on with it, or another directory.")
+        if self.recipe.read_text(encoding="utf-8") != recipe:
+            raise RecipeError(f"{self.root} was started with another recipe than the one given; see {self.recipe}.")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the directory and hold it for this process; when the process ends, however it does, it is free again.
+
+        A directory in which no recipe was written in the while is removed again.
+
+        Raises:
+            RecipeError: another process works in it.
+            OutputError: it cannot be made.
+        """
+        path = self.root / ".lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+        except OSError as error:
+            raise OutputError(f"The run directory {self.root} cannot be made: {error.strerror}.") from error
+        with file:
+            try:
+                # A record lock, as forked loader workers do not inherit it: they may outlive a killed run by seconds.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise RecipeError(f"{self.root} is in use by another training run (process {owner}).") from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            try:
+                yield
+            finally:
+                if [entry.name for entry in self.root.iterdir()] == [path.name]:
+                    path.unlink()
+                    self.root.rmdir()

@@ -1,0 +1,279 @@
+"""What a training run works on, from fresh or from a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.wrappers import _FabricModule
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from pixelwise.acceleration import channels_last, run_depthwise_in_float32
+from pixelwise.catalogue import find_model
+from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
+from pixelwise.data import Dataset, open_dataset
+from pixelwise.data.loader import StepSampler, mix, sampling_factors, train_loader
+from pixelwise.data.transforms import TrainTransform
+from pixelwise.errors import RecipeError
+from pixelwise.labels import ClassTable
+from pixelwise.models import build, start_from
+from pixelwise.models.weights import load_encoder, read_state, transfer
+from pixelwise.recipe import Optimizer, Recipe, Source
+
+Advance = Callable[[float], None]
+
+
+@dataclass(slots=True)
+class RunState:
+    """What the loop works on; `step`, `best`, `stale`, `seen` and the tensors are what a checkpoint holds.
+
+    Attributes:
+        recipe: what to train, and how.
+        fabric: the processes and their devices.
+        train_sets: what is learned from; val_sets: what the best weights are chosen on.
+        factors: how often each photo comes, see `sampling_factors`.
+        module: the network itself; model: the same as the loop calls it, wrapped for the devices.
+        ema: the moving average of its weights, which is validated and kept.
+        optimizer: as its recipe has it.
+        step: steps taken.
+        best: the best mean IoU on the validation data so far; stale: validations since.
+        seen: int64 (C, C), what the network took for what in training since the last validation.
+    """
+
+    recipe: Recipe
+    fabric: Fabric
+    train_sets: list[Dataset]
+    val_sets: list[Dataset]
+    factors: NDArray[np.float64]
+    module: nn.Module
+    model: _FabricModule
+    ema: AveragedModel
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    best: float | None = None
+    stale: int = 0
+    seen: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    @classmethod
+    def fresh(
+        cls, recipe: Recipe, data_root: Path, fabric: Fabric, *, advance: Advance = lambda share: None
+    ) -> RunState:
+        """The state before the first step.
+
+        Args:
+            recipe: what to train, and how.
+            data_root: the directory that the recipe's dataset directories are relative to.
+            fabric: launched.
+            advance: called with 1 for each mask that was read.
+
+        Raises:
+            RecipeError: the datasets have different classes, or the recipe names parts that the network lacks.
+            DataError: the data are missing or damaged.
+        """
+        train_sets, val_sets = open_sets(recipe.data.train, data_root), open_sets(recipe.data.val, data_root)
+        classes = common_classes([*train_sets, *val_sets])
+        torch.manual_seed(mix(recipe.seed, 0))
+        module = _network(recipe, num_classes=len(classes))
+        if fabric.device.type == "cpu":
+            run_depthwise_in_float32(module)
+        module = channels_last(module)
+        if recipe.sync_batch_norm:
+            if fabric.device.type != "cuda":
+                raise RecipeError("sync_batch_norm works on CUDA devices only, as PyTorch has it; take it out.")
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        optimizer = torch.optim.AdamW(parameter_groups(module, recipe.optimizer), betas=(0.9, 0.999))
+        decay = recipe.optimizer.ema_decay
+        ema_fn = get_ema_multi_avg_fn(decay) if decay else _latest  # type: ignore[no-untyped-call]
+        ema = AveragedModel(module, multi_avg_fn=ema_fn, use_buffers=True)
+        callee: Any = torch.compile(module) if recipe.compile else module
+        model, optimizer = fabric.setup(callee, optimizer)
+        ema.to(fabric.device)
+        pixels = pixels_of_classes(train_sets, advance=advance)
+        factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
+        seen = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=fabric.device)
+        return cls(recipe, fabric, train_sets, val_sets, factors, module, model, ema, optimizer, seen=seen)
+
+    @property
+    def classes(self) -> ClassTable:
+        """Of all its datasets."""
+        return self.train_sets[0].classes
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step was taken, or validations stopped getting better long enough ago."""
+        patience = self.recipe.patience
+        return self.step >= self.recipe.steps or (patience is not None and self.stale >= patience)
+
+    def restore(self, directory: Path) -> Path | None:
+        """Take over the newest whole checkpoint, if there is one; gives its file.
+
+        Raises:
+            RecipeError: the data are other ones than those that the run was started with.
+            PixelwiseError: there are checkpoints, but none is whole.
+        """
+        found = latest_checkpoint(directory)
+        if found is None:
+            return None
+        saved, path = found
+        if saved["data"] != self._data():
+            raise RecipeError(
+                "The data changed since the run was started: photos came or went, or the classes are others. Bring "
+                "them back as they were, or start a new run."
+            )
+        self.module.load_state_dict(saved["model"])
+        self.ema.load_state_dict(saved["ema"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(saved["precision"])
+        self.step, self.best, self.stale = saved["step"], saved["best"], saved["stale"]
+        if self.fabric.is_global_zero:
+            self.seen = saved["seen"].to(self.fabric.device)
+        return path
+
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint, by the first process; the others wait."""
+        total = self.sum_over_processes(self.seen)
+        self.seen = total if self.fabric.is_global_zero else torch.zeros_like(total)
+        if self.fabric.is_global_zero:
+            parts = {
+                "model": self.module.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "seen": self.seen,
+                "data": self._data(),
+            }
+            numbers = {"step": self.step, "best": self.best, "stale": self.stale}
+            save_checkpoint(directory, {**parts, **numbers}, step=self.step)
+        self.fabric.barrier()
+
+    def sum_over_processes(self, values: Tensor) -> Tensor:
+        """The sum of the processes' tensors."""
+        if self.fabric.world_size == 1:
+            return values
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    def loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        """The batches of this process from `step` on."""
+        recipe, augment = self.recipe, self.recipe.augment
+        sampler = StepSampler(
+            self.factors,
+            seed=recipe.seed,
+            batch_size=recipe.batch_size,
+            start_step=self.step,
+            steps=recipe.steps,
+            rank=self.fabric.global_rank,
+            world_size=self.fabric.world_size,
+        )
+        transform = TrainTransform(
+            crop_size=augment.crop_size,
+            fit_size=recipe.input.long_side,
+            scale=augment.scale,
+            colour=augment.colour,
+            grey=augment.grey,
+            focus=augment.focus,
+            ignore_index=self.classes.ignore_index,
+        )
+        return train_loader(self.train_sets, transform, sampler, workers=recipe.workers)
+
+    def _data(self) -> str:
+        """A hash of which photos with which classes the run learns from and is validated on."""
+        told = [(list(each.ids), each.split, each.classes.names) for each in [*self.train_sets, *self.val_sets]]
+        return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def open_sets(sources: Sequence[Source], data_root: Path) -> list[Dataset]:
+    """The datasets that a recipe names.
+
+    Raises:
+        DataError: they are missing.
+    """
+    return [open_dataset(source.layout, data_root / source.root, source.split, source.options) for source in sources]
+
+
+def common_classes(datasets: Sequence[Dataset]) -> ClassTable:
+    """The class table of all of the datasets.
+
+    Raises:
+        RecipeError: they have different ones.
+    """
+    classes = datasets[0].classes
+    if any(dataset.classes != classes for dataset in datasets):
+        raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
+    return classes
+
+
+def pixels_of_classes(datasets: Sequence[Dataset], *, advance: Advance = lambda share: None) -> list[NDArray[np.int64]]:
+    """For each photo, int64 (C,): the pixels of each class.
+
+    Reads every mask; also the check that all of them can be read before training starts.
+    """
+
+    def count(place: tuple[Dataset, int]) -> NDArray[np.int64]:
+        dataset, index = place
+        counts = np.bincount(dataset.mask(index).ravel(), minlength=256)[: len(dataset.classes)]
+        advance(1)
+        return counts
+
+    places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+    with ThreadPoolExecutor(max_workers=4) as pool:  # decoding and counting leave the interpreter to others
+        return list(pool.map(count, places))
+
+
+def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:
+    given = recipe.model
+    module = build(given.name, num_classes=num_classes, arguments_given=given.arguments)
+    if given.weights:
+        start_from(module, given.name, given.weights)
+    elif given.transfer:
+        bundle = find_model(given.transfer)
+        transfer(module, read_state(bundle.weights), source=str(bundle.path))
+    elif given.encoder_weights:
+        load_encoder(module, given.encoder_weights)
+    for name in given.freeze:
+        _submodule(module, name).requires_grad_(False)
+    return module
+
+
+def _submodule(module: nn.Module, name: str) -> nn.Module:
+    try:
+        return module.get_submodule(name)
+    except AttributeError as error:
+        parts = ", ".join(part for part, _ in module.named_modules() if part and part.count(".") < 2)
+        raise RecipeError(f"model.freeze names {name!r}, which the network lacks; it has: {parts}.") from error
+
+
+def parameter_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Four groups: encoder or not, with weight decay (matrices and kernels) or without (vectors)."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        encoder = name.startswith(("encoder.", "backbone."))
+        groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "peak_lr": optimizer.encoder_lr if encoder else optimizer.lr,
+            "lr": 0.0,
+            "weight_decay": optimizer.weight_decay if decay else 0.0,
+        }
+        for (encoder, decay), parameters in groups.items()
+    ]
+
+
+def _latest(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
+    """An average that forgets at once: the weights as they are."""
+    for old, new in zip(averaged, current, strict=True):
+        old.copy_(new)
