@@ -197,7 +197,7 @@ def first_steps(workplace: Path, tmp_path: Path) -> Any:
         state.model.register_forward_hook(lambda _, __, out: seen["answers"].append(out))
         for images, masks in state.loader():
             seen["masks"].append(masks)
-            seen["losses"].append(float(module._step(state, images.float() / 255 - 0.5, masks)))
+            seen["losses"].append(float(module.take_step(state, images, masks)))
             seen.setdefault("rates", [group["lr"] for group in state.optimizer.param_groups])
             state.step += 1
         return seen

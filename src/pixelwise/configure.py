@@ -133,9 +133,7 @@ def _start(model: str, given: dict[str, Any], found: Fingerprint) -> list[Choice
                 mean, std = _IMAGENET
                 return [
                     *chosen,
-                    Choice(
-                        "model.encoder_weights", "imagenet", "weights that know photographs need fewer of them"
-                    ),
+                    Choice("model.encoder_weights", "imagenet", "weights that know photographs need fewer of them"),
                     Choice("input.mean", list(mean), "as those weights were trained"),
                     Choice("input.std", list(std), "likewise"),
                 ]

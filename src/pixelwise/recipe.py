@@ -234,7 +234,9 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> None:
         for key in parents:
             inner = inner.setdefault(key, {})
             if not isinstance(inner, dict):
-                raise RecipeError(f"The override {f'{keys}={value}'!r} goes through {key!r}, which has no keys of its own.")
+                raise RecipeError(
+                    f"The override {f'{keys}={value}'!r} goes through {key!r}, which has no keys of its own."
+                )
         inner[last] = value
 
 

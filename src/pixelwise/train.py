@@ -105,7 +105,7 @@ def _loop(state: RunState, directory: RunDirectory, log: RunLog | None, watcher:
     watcher.stage("training", recipe.steps)
     window = _Window(state)
     for images, masks in state.loader():
-        window.add(_step(state, *_on_device(state, images, masks)))
+        window.add(take_step(state, images, masks))
         state.step += 1
         last = state.step == recipe.steps
         validating = last or state.step % recipe.validate_every == 0
@@ -155,9 +155,22 @@ def _on_device(state: RunState, images: Tensor, masks: Tensor) -> tuple[Tensor, 
     return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last), masks
 
 
-def _step(state: RunState, pixels: Tensor, masks: Tensor) -> Tensor:
-    """One update, from `accumulate` parts of the batch; returns the loss, ()."""
+def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
+    """One update of the weights, from `accumulate` parts of the batch.
+
+    Args:
+        state: changed in place, but for its `step`.
+        images: uint8 (B, 3, H, W) RGB, this process's part of the batch.
+        masks: int64 (B, H, W) class ids or ignore_index.
+
+    Returns:
+        () float, the loss.
+
+    Raises:
+        PixelwiseError: the loss is not finite.
+    """
     recipe, fabric = state.recipe, state.fabric
+    pixels, masks = _on_device(state, images, masks)
     torch.manual_seed(mix(recipe.seed, 1, state.step, fabric.global_rank))  # for dropout and the pixel offset
     factor = learning_rate_factor(state.step, recipe.steps, recipe.optimizer.warmup_steps)
     for group in state.optimizer.param_groups:
