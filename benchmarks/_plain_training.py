@@ -72,7 +72,7 @@ def main(name: str, precision: str, steps: int) -> None:
                 else:
                     loss = loss_function(answer, masks)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             speeds.append(BATCH / (time.perf_counter() - start))
             start = time.perf_counter()
