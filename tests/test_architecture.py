@@ -43,7 +43,7 @@ LAYERS = (
         runtime="colours render confusion tiling engine card",
         training="losses recipe checkpoint curves processes run_log",
     ),
-    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models"),
+    Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models optimization"),
     Layer("part", runtime="metrics segmentation catalogue fingerprint", training="data.transforms export describe"),
     Layer("part", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained run_state configure"),

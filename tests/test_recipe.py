@@ -88,6 +88,20 @@ def test_a_recipe_cannot_be_changed():
         ({"augment": {"scale": [2, 1]}}, "augment.scale"),
         ({"augment": {"scale": [0, 1]}}, "augment.scale"),
         ({"loss": {"cross_entropy": 0, "dice": 0}}, "cross_entropy"),
+        ({"loss": {"lovasz": -1}}, "loss.lovasz"),
+        ({"loss": {"class_weights": "inversely"}}, "loss.class_weights"),
+        ({"loss": {"beta": 1}}, "loss.beta"),
+        ({"loss": {"label_smoothing": 1}}, "loss.label_smoothing"),
+        ({"loss": {"focal_gamma": -0.5}}, "loss.focal_gamma"),
+        ({"loss": {"ohem_threshold": 1.1}}, "loss.ohem_threshold"),
+        ({"loss": {"ohem_min_share": -0.1}}, "loss.ohem_min_share"),
+        ({"optimizer": {"name": "adam"}}, "optimizer.name"),
+        ({"optimizer": {"schedule": "step"}}, "optimizer.schedule"),
+        ({"optimizer": {"power": 0}}, "optimizer.power"),
+        ({"optimizer": {"momentum": 1}}, "optimizer.momentum"),
+        ({"optimizer": {"nesterov": True, "momentum": 0}}, "momentum"),
+        ({"optimizer": {"layer_decay": 0}}, "optimizer.layer_decay"),
+        ({"optimizer": {"layer_decay": 1.01}}, "optimizer.layer_decay"),
         ({"model": {"freeze": "encoder"}}, "model.freeze"),
         ({"precision": "fp8"}, "precision"),
         ({"data": {"train": [], "val": [SOURCE]}}, "data.train"),
@@ -100,6 +114,17 @@ def test_an_error_names_the_file_and_the_offending_key(changes: dict[Any, Any], 
         parse_recipe({**SMALLEST, **changes}, name="small.yaml")
     assert "small.yaml" in str(caught.value)
     assert f": {key}: " in str(caught.value) or f" {key} " in str(caught.value) or f" {key}," in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dice", "focal", "lovasz", "ohem"])
+def test_any_loss_may_stand_alone(name: str):
+    assert parse(loss={"cross_entropy": 0, name: 0.5}).loss.cross_entropy == 0
+
+
+def test_what_a_recipe_leaves_out_is_as_it_was_before_there_was_a_choice():
+    loss, optimizer = parse().loss, parse().optimizer
+    assert (loss.focal, loss.lovasz, loss.ohem, loss.label_smoothing, loss.class_weights) == (0, 0, 0, 0, "none")
+    assert (optimizer.name, optimizer.schedule, optimizer.layer_decay) == ("adamw", "cosine", 1.0)
 
 
 def test_an_error_names_every_offending_key():

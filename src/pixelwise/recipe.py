@@ -13,7 +13,9 @@ from pixelwise.errors import RecipeError
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Schedule = Literal["cosine", "poly", "one_cycle", "constant"]
 
 
 class _Part(BaseModel):
@@ -95,41 +97,87 @@ class Augment(_Part):
 
 
 class Loss(_Part):
-    """Weights of the summed losses, and the share of pixels they look at.
+    """Weights of the summed losses, and the share of pixels they look at; see `pixelwise.losses`.
 
     Attributes:
         cross_entropy: weight.
         dice: weight.
+        focal: weight.
+        lovasz: weight.
+        ohem: weight of the cross-entropy over hard pixels only.
+        class_weights: how much a pixel counts by its class in cross-entropy, focal and OHEM, from how many pixels the
+            classes have in the training masks; see `pixelwise.losses.class_weights`.
+        beta: of "effective_number".
+        label_smoothing: of the cross-entropy, the share of the truth that is spread over all classes.
+        focal_gamma: exponent of the focal loss; the larger, the less counts what is right already.
+        ohem_threshold: a pixel is hard when its true class has a probability below it.
+        ohem_min_share: least share of the pixels that are taken for hard.
         auxiliary: weight of the same sum over an auxiliary head, where the network has one; 0.4 as Zhao et al. 2017,
             arXiv:1612.01105.
         pixel_stride: the losses see every n-th row and column, from an offset drawn anew each step; neighbouring
             pixels say nearly the same, and the softmax over all of them is a fifth of a step's time on a processor.
     """
 
-    cross_entropy: Annotated[float, Field(ge=0)] = 1.0
-    dice: Annotated[float, Field(ge=0)] = 0.0
-    auxiliary: Annotated[float, Field(ge=0)] = 0.4
+    cross_entropy: NotNegative = 1.0
+    dice: NotNegative = 0.0
+    focal: NotNegative = 0.0
+    lovasz: NotNegative = 0.0
+    ohem: NotNegative = 0.0
+    class_weights: Literal["none", "inverse", "median_frequency", "effective_number"] = "none"
+    beta: Annotated[float, Field(ge=0, lt=1)] = 0.999999
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    focal_gamma: NotNegative = 2.0
+    ohem_threshold: Fraction = 0.7
+    ohem_min_share: Fraction = 1 / 16
+    auxiliary: NotNegative = 0.4
     pixel_stride: Positive = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if max(self.cross_entropy, self.dice, self.focal, self.lovasz, self.ohem) == 0:
+            raise ValueError(
+                "every loss has weight 0; give one of cross_entropy, dice, focal, lovasz, ohem a positive weight"
+            )
+        return self
 
 
 class Optimizer(_Part):
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with cosine decay after a linear warm-up.
+    """The optimizer, and its learning rate over the steps; see `pixelwise.optimization`.
 
     Attributes:
+        name: AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), or stochastic gradient descent with momentum, which
+            wants rates about ten times as large.
         lr: peak learning rate of what starts from random weights.
-        encoder_lr: peak learning rate of the pretrained encoder.
+        encoder_lr: peak learning rate of the pretrained encoder, or of its last layer where `layer_decay` is below 1.
+        layer_decay: by how much each earlier layer of the encoder learns more slowly than the one after it.
         weight_decay: for weights; biases and normalisation have none.
+        momentum: of SGD.
+        nesterov: whether SGD looks ahead by its momentum.
+        schedule: how the rate goes on from the peak; "one_cycle" rises by itself and has no warm-up.
+        power: of the schedule "poly".
         warmup_steps: steps from zero to the peak.
         clip: largest norm of the gradient.
         ema_decay: of the moving average of weights that is validated and kept; 0 for none.
     """
 
+    name: Literal["adamw", "sgd"] = "adamw"
     lr: PositiveFloat = 1e-3
     encoder_lr: PositiveFloat = 3e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    weight_decay: NotNegative = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    schedule: Schedule = "cosine"
+    power: PositiveFloat = 0.9
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     clip: PositiveFloat = 5.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 class Card(_Part):
@@ -186,8 +234,6 @@ class Recipe(_Part):
         low, high = self.augment.scale
         if not 0 < low <= high:
             raise ValueError(f"augment.scale is {self.augment.scale}; expected two positive factors, the smaller first")
-        if self.loss.cross_entropy + self.loss.dice == 0:
-            raise ValueError("every loss has weight 0; give one of cross_entropy, dice a positive weight")
         return self
 
     def to_yaml(self) -> str:

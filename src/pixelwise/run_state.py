@@ -26,9 +26,11 @@ from pixelwise.data.loader import StepSampler, mix, sampling_factors, train_load
 from pixelwise.data.transforms import TrainTransform
 from pixelwise.errors import RecipeError
 from pixelwise.labels import ClassTable
+from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
 from pixelwise.models import build, start_from
 from pixelwise.models.weights import load_encoder, read_state, transfer
-from pixelwise.recipe import Optimizer, Recipe, Source
+from pixelwise.optimization import build_optimizer, freeze
+from pixelwise.recipe import Recipe, Source
 
 Advance = Callable[[float], None]
 
@@ -43,8 +45,9 @@ class RunState:
         train_sets: what is learned from; val_sets: what the best weights are chosen on.
         factors: how often each photo comes, see `sampling_factors`.
         module: the network itself; model: the same as the loop calls it, wrapped for the devices.
+        frozen: parts of it that stay in evaluation mode.
         ema: the moving average of its weights, which is validated and kept.
-        optimizer: as its recipe has it.
+        optimizer: as its recipe has it; loss: likewise.
         step: steps taken.
         best: the best mean IoU on the validation data so far; stale: validations since.
         seen: int64 (C, C), what the network took for what in training since the last validation.
@@ -57,8 +60,10 @@ class RunState:
     factors: NDArray[np.float64]
     module: nn.Module
     model: _FabricModule
+    frozen: list[nn.Module]
     ema: AveragedModel
     optimizer: torch.optim.Optimizer
+    loss: CombinedLoss
     step: int = 0
     best: float | None = None
     stale: int = 0
@@ -91,7 +96,8 @@ class RunState:
             if fabric.device.type != "cuda":
                 raise RecipeError("sync_batch_norm works on CUDA devices only, as PyTorch has it; take it out.")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
-        optimizer = torch.optim.AdamW(parameter_groups(module, recipe.optimizer), betas=(0.9, 0.999))
+        frozen = freeze(module, recipe.model.freeze)
+        optimizer = build_optimizer(module, recipe.optimizer)
         decay = recipe.optimizer.ema_decay
         ema_fn = get_ema_multi_avg_fn(decay) if decay else _latest  # type: ignore[no-untyped-call]
         ema = AveragedModel(module, multi_avg_fn=ema_fn, use_buffers=True)
@@ -101,7 +107,10 @@ class RunState:
         pixels = pixels_of_classes(train_sets, advance=advance)
         factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
         seen = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=fabric.device)
-        return cls(recipe, fabric, train_sets, val_sets, factors, module, model, ema, optimizer, seen=seen)
+        loss = _loss_function(recipe, pixels, fabric)
+        return cls(
+            recipe, fabric, train_sets, val_sets, factors, module, model, frozen, ema, optimizer, loss, seen=seen
+        )
 
     @property
     def classes(self) -> ClassTable:
@@ -241,36 +250,31 @@ def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:
         transfer(module, read_state(bundle.weights), source=str(bundle.path))
     elif given.encoder_weights:
         load_encoder(module, given.encoder_weights)
-    for name in given.freeze:
-        _submodule(module, name).requires_grad_(False)
     return module
 
 
-def _submodule(module: nn.Module, name: str) -> nn.Module:
-    try:
-        return module.get_submodule(name)
-    except AttributeError as error:
-        parts = ", ".join(part for part, _ in module.named_modules() if part and part.count(".") < 2)
-        raise RecipeError(f"model.freeze names {name!r}, which the network lacks; it has: {parts}.") from error
-
-
-def parameter_groups(module: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Four groups: encoder or not, with weight decay (matrices and kernels) or without (vectors)."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        encoder = name.startswith(("encoder.", "backbone."))
-        groups.setdefault((encoder, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "peak_lr": optimizer.encoder_lr if encoder else optimizer.lr,
-            "lr": 0.0,
-            "weight_decay": optimizer.weight_decay if decay else 0.0,
-        }
-        for (encoder, decay), parameters in groups.items()
-    ]
+def _loss_function(recipe: Recipe, pixels: Sequence[NDArray[np.int64]], fabric: Fabric) -> CombinedLoss:
+    """The recipe's losses, with class weights from the training masks."""
+    given, table = recipe.loss, np.stack(pixels)
+    weights = None
+    if given.class_weights != "none":
+        shown = pixels_of_photos_with(table)
+        values = class_weights(
+            table.sum(axis=0), scheme=given.class_weights, pixels_of_photos_with=shown, beta=given.beta
+        )
+        weights = torch.from_numpy(values).to(fabric.device)
+    return CombinedLoss(
+        cross_entropy=given.cross_entropy,
+        dice=given.dice,
+        focal=given.focal,
+        lovasz=given.lovasz,
+        ohem=given.ohem,
+        class_weights=weights,
+        label_smoothing=given.label_smoothing,
+        focal_gamma=given.focal_gamma,
+        ohem_threshold=given.ohem_threshold,
+        ohem_min_share=given.ohem_min_share,
+    )
 
 
 def _latest(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:

@@ -22,10 +22,10 @@ from pixelwise.curves import draw_curves
 from pixelwise.data.loader import mix
 from pixelwise.errors import PixelwiseError
 from pixelwise.files import write_atomically
-from pixelwise.losses import cross_entropy_loss, soft_dice_loss
 from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
-from pixelwise.recipe import Loss, Recipe
+from pixelwise.optimization import learning_rate_factor
+from pixelwise.recipe import Recipe
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import RunLog
 from pixelwise.run_state import RunState
@@ -172,12 +172,19 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
     recipe, fabric = state.recipe, state.fabric
     pixels, masks = _on_device(state, images, masks)
     torch.manual_seed(mix(recipe.seed, 1, state.step, fabric.global_rank))  # for dropout and the pixel offset
-    factor = learning_rate_factor(state.step, recipe.steps, recipe.optimizer.warmup_steps)
+    settings = recipe.optimizer
+    factor = learning_rate_factor(
+        state.step,
+        steps=recipe.steps,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        power=settings.power,
+    )
     for group in state.optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
     state.model.train()
-    for name in recipe.model.freeze:
-        state.module.get_submodule(name).eval()
+    for frozen in state.frozen:
+        frozen.eval()
     state.optimizer.zero_grad()
     total = torch.zeros((), device=pixels.device)
     parts = list(_parts(pixels, masks, recipe.accumulate))
@@ -191,7 +198,7 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
                 )
             fabric.backward(loss * share)
         total += loss.detach() * share
-    fabric.clip_gradients(state.model, state.optimizer, max_norm=recipe.optimizer.clip)
+    fabric.clip_gradients(state.model, state.optimizer, max_norm=settings.clip)
     state.optimizer.step()
     state.ema.update_parameters(state.module)
     return total
@@ -210,31 +217,15 @@ def _forward(state: RunState, pixels: Tensor, masks: Tensor) -> Tensor:
     target = masks[pick]
     if isinstance(answer, WithAuxiliary):
         logits = answer.logits[pick]
-        loss = _loss(settings, logits, target) + settings.auxiliary * _loss(settings, answer.auxiliary[pick], target)
+        loss = state.loss(logits, target) + settings.auxiliary * state.loss(answer.auxiliary[pick], target)
     else:
         logits = answer[pick]
-        loss = _loss(settings, logits, target)
+        loss = state.loss(logits, target)
     with torch.no_grad():
         labelled = target != state.classes.ignore_index
         fused = target[labelled] * len(state.classes) + logits.argmax(dim=1)[labelled]
         state.seen += torch.bincount(fused, minlength=state.seen.numel()).view_as(state.seen)
     return loss
-
-
-def _loss(weights: Loss, logits: Tensor, target: Tensor) -> Tensor:
-    """The weighted sum of the losses, ()."""
-    loss = weights.cross_entropy * cross_entropy_loss(logits, target)
-    return loss + weights.dice * soft_dice_loss(logits, target) if weights.dice else loss
-
-
-def learning_rate_factor(step: int, steps: int, warmup_steps: int) -> float:
-    """Share of the peak learning rate at a step: a linear rise, then half a cosine down to zero.
-
-    Source: Loshchilov and Hutter, "SGDR", 2017, arXiv:1608.03983, without restarts.
-    """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
 
 
 def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> dict[str, float]:
@@ -249,7 +240,7 @@ def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> di
         input_spec_of(recipe, module),
         fabric=state.fabric,
         bf16=recipe.precision != "32-true",
-        loss=lambda logits, target: _loss(recipe.loss, logits, target),
+        loss=state.loss,
     )
     score = found.scores.mean_iou
     if math.isnan(score):
