@@ -34,7 +34,7 @@ class Layer:
 
 # From the ground up. What stands in a row may import from earlier rows only, `runtime` nothing of `training`.
 LAYERS = (
-    Layer("leaf", runtime="errors watcher"),
+    Layer("leaf", runtime="errors watcher wording pages"),
     Layer("leaf", runtime="files labels decoding"),
     Layer("leaf", training="run_directory"),
     Layer("leaf", runtime="images masks"),
@@ -49,7 +49,8 @@ LAYERS = (
     Layer("verb", runtime="segmenter", training="pretrained run_state configure"),
     Layer("verb", runtime="api batch evaluate", training="validation"),
     Layer("verb", training="trained"),
-    Layer("verb", training="train plan"),
+    Layer("verb", training="run_page plan"),
+    Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
     Layer("cli", runtime="report listing"),
     Layer("cli", runtime="cli"),

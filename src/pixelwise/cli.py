@@ -233,8 +233,7 @@ def train(
         raise PixelwiseError("Give either a recipe or --data DIR; see `pixelwise train --help`.")
     with _train_extra("Training"):
         from pixelwise import processes
-        from pixelwise.plan import Plan, plan_from_data
-        from pixelwise.recipe import load_recipe
+        from pixelwise.plan import plan_from_data, plan_from_file
         from pixelwise.run_directory import RunDirectory
         from pixelwise.train import train as train_model
     from pixelwise.listing import print_choices
@@ -244,7 +243,7 @@ def train(
     if data is not None:
         target = run or Path("runs") / f"{data.resolve().name}-{model}"
         if resume and RunDirectory(target).recipe.is_file():
-            planned = Plan(load_recipe(RunDirectory(target).recipe, overrides))
+            planned = plan_from_file(RunDirectory(target).recipe, overrides)
         else:
             with training_progress(shown=first) as watcher:
                 planned = plan_from_data(
@@ -260,7 +259,7 @@ def train(
             if first:
                 print_choices(planned.choices)
     elif recipe is not None:
-        planned = Plan(load_recipe(recipe, overrides))
+        planned = plan_from_file(recipe, overrides)
         target = run or Path("runs") / planned.recipe.name
     if dry_run:
         print(planned.recipe.to_yaml(), end="")
@@ -273,9 +272,7 @@ def train(
         return
     with training_progress(shown=first) as watcher:
         fabric = processes.make_fabric(planned.recipe.precision, devices=devices, nodes=nodes)
-        bundle = train_model(
-            planned.recipe, data_root=data_root, run=target, fabric=fabric, resume=resume, watcher=watcher
-        )
+        bundle = train_model(planned, data_root=data_root, run=target, fabric=fabric, resume=resume, watcher=watcher)
     if first:
         print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -13,6 +13,7 @@ from rich.text import Text
 from pixelwise.bundle import Bundle
 from pixelwise.catalogue import ArchitectureFacts
 from pixelwise.terminal import console
+from pixelwise.wording import shown
 
 if TYPE_CHECKING:
     from pixelwise.configure import Choice
@@ -27,15 +28,6 @@ def print_choices(choices: Sequence[Choice]) -> None:
     for choice in choices:
         table.add_row(choice.key, shown(choice.value), choice.reason)
     console().print(table)
-
-
-def shown(value: Any) -> str:
-    """A setting for people: no brackets, no quotes."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {shown(inner)}" for key, inner in value.items()) or "none"
-    if isinstance(value, list):
-        return " ".join(shown(item) for item in value)
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def print_models(bundles: Sequence[Bundle]) -> None:

@@ -15,7 +15,7 @@ from pixelwise.data import recognise, training_splits
 from pixelwise.errors import RecipeError
 from pixelwise.files import write_atomically
 from pixelwise.fingerprint import fingerprint
-from pixelwise.recipe import Recipe, Source, apply_overrides, parse_recipe, parse_values
+from pixelwise.recipe import Recipe, Source, apply_overrides, load_recipe, parse_recipe, parse_values
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_state import common_classes, open_sets, pixels_of_classes
 from pixelwise.watcher import Watcher
@@ -35,17 +35,40 @@ class Plan:
 
     @contextmanager
     def as_file(self) -> Iterator[Path]:
-        """The recipe as a temporary YAML file, for other processes."""
+        """The recipe as a temporary YAML file, its reasons beside it, for other processes."""
         with tempfile.TemporaryDirectory(prefix="pixelwise-") as directory:
-            path = Path(directory) / "recipe.yaml"
-            path.write_text(self.recipe.to_yaml(), encoding="utf-8")
-            yield path
+            self.write(RunDirectory(Path(directory)))
+            yield RunDirectory(Path(directory)).recipe
 
-    def write_choices(self, run: RunDirectory) -> None:
-        """Keep the reasons beside the recipe."""
+    def write(self, run: RunDirectory) -> None:
+        """Write the recipe, and the reasons beside it."""
+        write_atomically(run.recipe, self.recipe.to_yaml().encode())
         if self.choices:
             text = json.dumps([asdict(choice) for choice in self.choices], indent=2)
             write_atomically(run.choices, text.encode())
+
+
+def plan_from_file(path: Path, overrides: Sequence[str] = ()) -> Plan:
+    """A recipe, with the reasons for it where they lie beside it, as in a run's directory.
+
+    Args:
+        path: the recipe, YAML.
+        overrides: `key.subkey=value` each.
+
+    Raises:
+        RecipeError: it cannot be read, or does not validate.
+    """
+    recipe = load_recipe(path, overrides)
+    reasons = RunDirectory(path.parent).choices
+    if path.name != RunDirectory(path.parent).recipe.name or not reasons.is_file():
+        return Plan(recipe)
+    try:
+        choices = [Choice(**entry) for entry in json.loads(reasons.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{reasons} is damaged ({error}); remove it.") from error
+    values = parse_values(overrides)
+    kept = [choice for choice in choices if choice.key not in values]
+    return Plan(recipe, (*kept, *(Choice(key, value, "as given") for key, value in values.items())))
 
 
 def plan_from_data(

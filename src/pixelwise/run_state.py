@@ -30,7 +30,7 @@ from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
 from pixelwise.models import build, start_from
 from pixelwise.models.weights import load_encoder, read_state, transfer
 from pixelwise.optimization import build_optimizer, freeze
-from pixelwise.recipe import Recipe, Source
+from pixelwise.recipe import Loss, Recipe, Source
 
 Advance = Callable[[float], None]
 
@@ -107,7 +107,7 @@ class RunState:
         pixels = pixels_of_classes(train_sets, advance=advance)
         factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
         seen = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=fabric.device)
-        loss = _loss_function(recipe, pixels, fabric)
+        loss = _loss_function(recipe.loss, pixels, fabric, ignore_index=classes.ignore_index)
         return cls(
             recipe, fabric, train_sets, val_sets, factors, module, model, frozen, ema, optimizer, loss, seen=seen
         )
@@ -253,10 +253,11 @@ def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:
     return module
 
 
-def _loss_function(recipe: Recipe, pixels: Sequence[NDArray[np.int64]], fabric: Fabric) -> CombinedLoss:
+def _loss_function(
+    given: Loss, pixels: Sequence[NDArray[np.int64]], fabric: Fabric, *, ignore_index: int
+) -> CombinedLoss:
     """The recipe's losses, with class weights from the training masks."""
-    given, table = recipe.loss, np.stack(pixels)
-    weights = None
+    table, weights = np.stack(pixels), None
     if given.class_weights != "none":
         shown = pixels_of_photos_with(table)
         values = class_weights(
@@ -274,6 +275,7 @@ def _loss_function(recipe: Recipe, pixels: Sequence[NDArray[np.int64]], fabric: 
         focal_gamma=given.focal_gamma,
         ohem_threshold=given.ohem_threshold,
         ohem_min_share=given.ohem_min_share,
+        ignore_index=ignore_index,
     )
 
 

@@ -25,9 +25,10 @@ from pixelwise.files import write_atomically
 from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
-from pixelwise.recipe import Recipe
+from pixelwise.plan import Plan
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import RunLog
+from pixelwise.run_page import write_run_page
 from pixelwise.run_state import RunState
 from pixelwise.trained import bundle_of_run, input_spec_of
 from pixelwise.validation import Validation, validate
@@ -37,7 +38,7 @@ LOG_EVERY = 10
 
 
 def train(
-    recipe: Recipe,
+    plan: Plan,
     *,
     data_root: Path,
     run: Path,
@@ -48,7 +49,7 @@ def train(
     """Train a model.
 
     Args:
-        recipe: what to train, and how.
+        plan: what to train, and how, and why so.
         data_root: the directory that the recipe's dataset directories are relative to.
         run: the run directory, see `pixelwise.run_directory`: made, or with `resume` gone on with. `model/` in it is at
             the end the bundle of the best weights.
@@ -66,6 +67,7 @@ def train(
     """
     directory = RunDirectory(run)
     watcher = watcher if watcher and fabric.is_global_zero else Watcher()
+    recipe = plan.recipe
     directory.check(recipe.to_yaml(), resume=resume)
     with directory.locked() if fabric.is_global_zero else nullcontext():
         keep_freed_memory()
@@ -73,12 +75,12 @@ def train(
         watcher.stage("reading the masks", 0)
         state = RunState.fresh(recipe, data_root, fabric, advance=watcher.advance)
         if fabric.is_global_zero:  # not before: what the data or the recipe got wrong leaves no run behind
-            write_atomically(directory.recipe, recipe.to_yaml().encode())
+            plan.write(directory)
         _run(state, directory, watcher)
         if fabric.is_global_zero:
             watcher.stage("writing the model", 0)
             draw_curves(directory.log, directory.curves)
-            bundle_of_run(recipe, directory, state.val_sets)
+            write_run_page(directory, bundle_of_run(recipe, directory, state.val_sets))
     return directory.model
 
 

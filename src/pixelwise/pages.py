@@ -1,0 +1,59 @@
+"""What the HTML pages share: one file each, nothing fetched, readable in light and dark."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b2027; --soft: #5c6570; --paper: #fff; --line: #d5dae0; --card: #f5f7f9;
+  --error: #c0262d; --warning: #a35c00; --note: #2f6db3; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #9aa4b0; --paper: #14171b; --line: #363d46;
+  --card: #1d2228; --error: #ff7b7f; --warning: #f0ae4d; --note: #7db4f0; } }
+body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .3rem; }
+p { margin: .3rem 0; } .soft { color: var(--soft); }
+.verdict { font-size: 1.15rem; font-weight: 600; }
+.error { color: var(--error); } .warning { color: var(--warning); } .note { color: var(--note); }
+ul { padding-left: 1.2rem; } li { overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; margin: .8rem 0; }
+figure { margin: 0; padding: .7rem; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
+figure img { max-width: 100%; display: block; }
+figcaption { font-size: .85rem; overflow-wrap: anywhere; margin-top: .5rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
+  border-bottom: 1px solid var(--line); } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.bar { min-width: 12rem; } td.bar div { height: .8rem; background: var(--note); border-radius: 2px; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow-x: auto; }
+svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
+svg .soft { fill: var(--soft); }
+svg .strong { font-weight: 600; } svg .bar { stroke: var(--soft); stroke-width: .5; }
+svg .frame { fill: none; stroke: var(--line); }
+a { color: inherit; }
+"""
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page.
+
+    Args:
+        title: plain text.
+        body: pieces of HTML, what came from outside escaped in them.
+    """
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
+    return "\n".join([start, *body, "</body></html>\n"])
+
+
+def data_uri(data: bytes, *, kind: str = "jpeg") -> str:
+    """A picture as the source of an `img`, so that the page needs no file beside itself."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; its cells are plain text and get escaped."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in headings)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'

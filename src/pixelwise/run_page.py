@@ -1,0 +1,93 @@
+"""A finished training run as one HTML page: how good it is, how it went, what it makes of photos, why it was so set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from pixelwise.bundle import Bundle
+from pixelwise.files import write_atomically
+from pixelwise.pages import data_uri, document, html_table
+from pixelwise.run_directory import RunDirectory
+from pixelwise.run_log import read_log
+from pixelwise.wording import shown
+
+_PICTURES = 3
+
+
+def write_run_page(run: RunDirectory, bundle: Bundle) -> Path:
+    """Write the run's `report.html`.
+
+    Args:
+        run: finished.
+        bundle: its model.
+
+    Raises:
+        OutputError: the page cannot be written.
+    """
+    config = bundle.config
+    entries = read_log(run.log)
+    validated = [entry for entry in entries if "val_miou" in entry]
+    best = max(validated, key=lambda entry: float(entry["val_miou"]))
+    body = [
+        f"<h1>{escape(config.name)}</h1>",
+        f'<p class="verdict note">Mean IoU {best["val_miou"]:.3f} on the validation photos, at step {best["step"]} of '
+        f"{entries[-1]['step']}.</p>",
+        f'<p class="soft">{escape(config.architecture)}, {escape(shown(dict(config.arguments)))}</p>',
+        f"<pre>pixelwise segment PHOTO --model {escape(str(run.model))}</pre>",
+        *(_metrics(name, figures) for name, figures in config.metrics.items()),
+        "<h2>How it went</h2>",
+        _picture(run.curves, "Loss, pixel accuracy and mean IoU over the run.", kind="png"),
+        *_validation_pictures(run, best["step"]),
+        *_choices(run),
+        "<h2>The recipe</h2>",
+        "<details><summary>every setting</summary>",
+        f"<pre>{escape(run.recipe.read_text(encoding='utf-8'))}</pre></details>",
+        '<p class="soft">Made by pixelwise train.</p>',
+    ]
+    write_atomically(run.report, document(config.name, body).encode())
+    return run.report
+
+
+def _metrics(name: str, figures: Mapping[str, Any]) -> str:
+    """The figures of one validation set, and IoU by class as bars."""
+    plain = ", ".join(
+        f"{key} {value:.3f}" if isinstance(value, float) else f"{value} {key}"
+        for key, value in figures.items()
+        if not isinstance(value, Mapping)
+    )
+    rows = []
+    for label, value in figures.get("IoU", {}).items():
+        width = 0 if value is None else round(100 * value, 1)
+        number = "undefined" if value is None else f"{value:.3f}"
+        rows.append(
+            f'<tr><td>{escape(label)}</td><td class="number">{number}</td>'
+            f'<td class="bar"><div style="width:{width}%"></div></td></tr>'
+        )
+    table = f"<table><tr><th>class</th><th>IoU</th><th></th></tr>{''.join(rows)}</table>"
+    return f'<h2>On {escape(name)}</h2><p class="soft">{escape(plain)}</p><div class="wide">{table}</div>'
+
+
+def _validation_pictures(run: RunDirectory, best_step: int) -> list[str]:
+    """The first, the best and the last."""
+    paths = sorted(run.pictures.glob("step-*.jpg"))
+    steps = {int(path.stem.split("-")[1]): path for path in paths}
+    wanted = [step for step in dict.fromkeys([*list(steps)[:1], best_step, *list(steps)[-1:]]) if step in steps]
+    return [_picture(steps[step], f"After {step} steps: photo, truth, answer.") for step in sorted(wanted)[:_PICTURES]]
+
+
+def _picture(path: Path, caption: str, *, kind: str = "jpeg") -> str:
+    source = data_uri(path.read_bytes(), kind=kind)
+    return f'<figure><img alt="{escape(caption)}" src="{source}"><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _choices(run: RunDirectory) -> list[str]:
+    """What pixelwise chose, and why, where it did."""
+    if not run.choices.is_file():
+        return []
+    chosen: Sequence[Mapping[str, Any]] = json.loads(run.choices.read_text(encoding="utf-8"))
+    rows = [[str(each["key"]), shown(each["value"]), str(each["reason"])] for each in chosen]
+    return ["<h2>Why it was set so</h2>", html_table(["setting", "value", "because"], rows)]
