@@ -41,7 +41,7 @@ LAYERS = (
     Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models"),
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export describe"),
     Layer("part", training="data.loader"),
-    Layer("verb", runtime="segmenter", training="pretrained"),
+    Layer("verb", runtime="segmenter", training="pretrained preview"),
     Layer("verb", runtime="api batch evaluate"),
     Layer("verb", training="trained"),
     Layer("verb", training="train"),

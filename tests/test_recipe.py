@@ -87,6 +87,19 @@ def test_a_recipe_cannot_be_changed():
         ({"augment": {"grey": 1.1}}, "augment.grey"),
         ({"augment": {"scale": [2, 1]}}, "augment.scale"),
         ({"augment": {"scale": [0, 1]}}, "augment.scale"),
+        ({"augment": {"crop_size": 0}}, "augment.crop_size"),
+        ({"augment": {"crop_size": [320, 0]}}, "augment.crop_size"),
+        ({"augment": {"crop_size": [1, 2, 3]}}, "augment.crop_size"),
+        ({"augment": {"crop_size": []}}, "augment.crop_size"),
+        ({"augment": {"crop_size": "320x240"}}, "augment.crop_size"),
+        ({"augment": {"crop_size": True}}, "augment.crop_size"),
+        ({"augment": {"rotation": 200}}, "augment.rotation"),
+        ({"augment": {"rotation": -1}}, "augment.rotation"),
+        ({"augment": {"hue": 0.6}}, "augment.hue"),
+        ({"augment": {"blur": 2}}, "augment.blur"),
+        ({"augment": {"noise_sigma": 0}}, "augment.noise_sigma"),
+        ({"augment": {"cutout_size": 0}}, "augment.cutout_size"),
+        ({"augment": {"max_class_share": 0}}, "augment.max_class_share"),
         ({"loss": {"cross_entropy": 0, "dice": 0}}, "cross_entropy"),
         ({"model": {"freeze": "encoder"}}, "model.freeze"),
         ({"precision": "fp8"}, "precision"),
@@ -100,6 +113,17 @@ def test_an_error_names_the_file_and_the_offending_key(changes: dict[Any, Any], 
         parse_recipe({**SMALLEST, **changes}, name="small.yaml")
     assert "small.yaml" in str(caught.value)
     assert f": {key}: " in str(caught.value) or f" {key} " in str(caught.value) or f" {key}," in str(caught.value)
+
+
+def test_a_crop_has_one_side_or_two():
+    for given, kept in ((256, 256), ([360, 480], (360, 480)), ([64], 64)):
+        recipe = parse(augment={"crop_size": given})
+        assert recipe.augment.crop_size == kept
+        assert parse_recipe(yaml.safe_load(recipe.to_yaml()), name="again") == recipe
+    with pytest.raises(
+        RecipeError, match=r"'320x240' is no size of a crop; give a side in pixels, or height and width"
+    ):
+        parse(augment={"crop_size": "320x240"})
 
 
 def test_an_error_names_every_offending_key():

@@ -26,8 +26,7 @@ from pixelwise.acceleration import channels_last, keep_freed_memory, run_depthwi
 from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
 from pixelwise.curves import draw_curves
 from pixelwise.data import Dataset, open_dataset
-from pixelwise.data.loader import StepSampler, mix, sampling_factors, train_loader
-from pixelwise.data.transforms import TrainTransform
+from pixelwise.data.loader import loader_of_run, mix, sampling_factors
 from pixelwise.engine import Precision, TorchEngine
 from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.evaluate import evaluate
@@ -159,26 +158,14 @@ class _State:
         self.fabric.barrier()
 
     def loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        recipe, augment = self.recipe, self.recipe.augment
-        sampler = StepSampler(
+        return loader_of_run(
+            self.recipe,
+            self.train_sets,
             self.factors,
-            seed=recipe.seed,
-            batch_size=recipe.batch_size,
             start_step=self.step,
-            steps=recipe.steps,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
-        transform = TrainTransform(
-            crop_size=augment.crop_size,
-            fit_size=recipe.input.long_side,
-            scale=augment.scale,
-            colour=augment.colour,
-            grey=augment.grey,
-            focus=augment.focus,
-            ignore_index=self.train_sets[0].classes.ignore_index,
-        )
-        return train_loader(self.train_sets, transform, sampler, workers=recipe.workers)
 
 
 def _loop(state: _State, *, run: Path, report: Report) -> None:

@@ -16,6 +16,19 @@ from torch.utils.data import Dataset as TorchDataset
 
 from pixelwise.data.sample import Dataset
 from pixelwise.data.transforms import TrainTransform
+from pixelwise.recipe import Recipe
+
+
+def class_pixels(datasets: Sequence[Dataset]) -> list[NDArray[np.int64]]:
+    """The pixels of each class in each photo of the datasets in turn: int64 (C,), without the ignored ones.
+
+    Reads every mask once, which is also the check that all of them can be read before training starts.
+    """
+    return [
+        np.bincount(dataset.mask(index).ravel(), minlength=256)[: len(dataset.classes)]
+        for dataset in datasets
+        for index in range(len(dataset))
+    ]
 
 
 def sampling_factors(pixels: Sequence[NDArray[np.int64]], *, class_balance: float) -> NDArray[np.float64]:
@@ -132,10 +145,43 @@ def mix(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
+def loader_of_run(
+    recipe: Recipe,
+    datasets: Sequence[Dataset],
+    factors: NDArray[np.float64],
+    *,
+    start_step: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches of a run, from a given step on: what its network sees.
+
+    Args:
+        recipe: of the run.
+        datasets: its training data, taken together.
+        factors: how often each of their photos should come; see `sampling_factors`.
+        start_step: the first step to give.
+        rank: this process.
+        world_size: number of processes.
+    """
+    sampler = StepSampler(
+        factors,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        start_step=start_step,
+        steps=recipe.steps,
+        rank=rank,
+        world_size=world_size,
+    )
+    ignore_index = datasets[0].classes.ignore_index
+    transform = TrainTransform(recipe.augment, fit_size=recipe.input.long_side, ignore_index=ignore_index)
+    return train_loader(datasets, transform, sampler, workers=recipe.workers)
+
+
 def train_loader(
     datasets: Sequence[Dataset], transform: TrainTransform, sampler: StepSampler, *, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (image uint8 (B, 3, S, S), mask int64 (B, S, S)) as the sampler orders them.
+    """Batches of (image uint8 (B, 3, H, W), mask int64 (B, H, W)) as the sampler orders them.
 
     The order is over the concatenation of the datasets.
     """
