@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixelwise.colours import for_display
 from pixelwise.data import open_dataset
 from pixelwise.data.loader import class_pixels, loader_of_run, sampling_factors
 from pixelwise.data.sample import Dataset, Sample
@@ -116,6 +117,14 @@ def test_two_datasets_are_one(tmp_path: Path):
     sheet = opened(tmp_path / "sheet.png")
     colours = {tuple(np.median(cell[20:60, 20:236], axis=(0, 1)).tolist()) for cell in cells_of(sheet, 1, 2, 171)}
     assert colours == {tuple(round(c * 0.45) for c in VOC.colours[class_id]) for class_id in (1, 20)}
+
+
+def test_the_colours_are_those_that_the_model_will_have(tmp_path: Path):
+    data = {"train": [SOURCE], "val": [SOURCE], "colours": "display"}
+    draw_preview(recipe_with(data=data, batch_size=1), [Made(1)], tmp_path / "sheet.png", count=1)
+    cell, *_ = cells_of(opened(tmp_path / "sheet.png"), 1, 1, 171)
+    blended = [round(channel * 0.45) for channel in for_display(VOC).colours[1]]
+    assert near(cell[20:60, 20:236], tuple(blended)).mean() > 0.95
 
 
 def test_a_file_that_is_there_is_kept_unless_forced(tmp_path: Path):

@@ -19,17 +19,18 @@ _GREY, _BLUE, _ORANGE = "#9aa5b1", "#1f77b4", "#d95f02"
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """One of the three; `train` and `val` are fields of the log."""
+    """One of the three; `train` and `val` are fields of the log, and `legend` is where no curve is to be expected."""
 
     title: str
     train: str
     val: str
+    legend: str
 
 
 _PANELS = (
-    _Panel("loss", "loss", "val_loss"),
-    _Panel("pixel accuracy", "train_pixel_accuracy", "val_pixel_accuracy"),
-    _Panel("mean IoU", "train_miou", "val_miou"),
+    _Panel("loss", "loss", "val_loss", "upper right"),
+    _Panel("pixel accuracy", "train_pixel_accuracy", "val_pixel_accuracy", "lower right"),
+    _Panel("mean IoU", "train_miou", "val_miou", "lower right"),
 )
 
 
@@ -55,13 +56,13 @@ def draw_curves(log: Path, picture: Path, *, steps_per_epoch: float | None = Non
     best = _best_step(entries)
     scale = 1 / steps_per_epoch if steps_per_epoch else 1.0
     figure = Figure(figsize=(13, 4), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, 3), _PANELS, strict=True):
+    for axes, panel in zip(figure.subplots(1, 3, sharex=True), _PANELS, strict=True):
         _draw(axes, panel, entries, scale)
-        axes.set(xlabel="epoch" if steps_per_epoch else "step", title=panel.title)
-        if best is not None:
-            axes.axvline(best * scale, color=_ORANGE, linestyle=":", linewidth=1, label=f"best, step {best}")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small", framealpha=0.7)
+        axes.set(xlabel="epoch" if steps_per_epoch else "step", title=panel.title, xlim=(0, None))
+        if best is not None and axes.lines:
+            axes.axvline(best * scale, color=_ORANGE, linestyle=":", label=_best_label(entries, best, panel.val))
+        if axes.lines:
+            axes.legend(fontsize="small", framealpha=0.7, loc=panel.legend)
     with replacing(picture) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -93,6 +94,11 @@ def _best_step(entries: Sequence[dict[str, Any]]) -> int | None:
         if steps:
             return max(zip(steps, values, strict=True), key=lambda point: sign * point[1])[0]
     return None
+
+
+def _best_label(entries: Sequence[dict[str, Any]], best: int, field: str) -> str:
+    value = dict(zip(*_points(entries, field), strict=True)).get(best)
+    return f"best: step {best}" + (f", {value:.3f}" if value is not None else "")
 
 
 def _draw(axes: Axes, panel: _Panel, entries: Sequence[dict[str, Any]], scale: float) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pixelwise.colours import for_display
 from pixelwise.data.loader import class_pixels, loader_of_run, sampling_factors
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import OutputError
@@ -53,7 +54,7 @@ def draw_preview(
         raise ValueError(f"count is {count}; expected 1 or more.")
     if path.exists() and not force:
         raise OutputError(f"{path} is there already; give another name, or --force to replace it.")
-    classes = datasets[0].classes
+    classes = for_display(datasets[0].classes) if recipe.data.colours == "display" else datasets[0].classes
     ids = [name for dataset in datasets for name in dataset.ids]
     factors = sampling_factors(class_pixels(datasets), class_balance=recipe.data.class_balance)
     steps = min(recipe.steps, math.ceil(count / recipe.batch_size))
@@ -164,8 +165,8 @@ def _shares(
     masks: Sequence[NDArray[np.uint8]], predictions: Sequence[NDArray[np.uint8]], classes: ClassTable
 ) -> list[ClassShare]:
     """The classes that occur in masks or predictions, and what is ignored, with their shares of the masks' pixels."""
-    pixels = sum(np.bincount(mask.ravel(), minlength=256) for mask in masks)
-    there = pixels + sum(np.bincount(mask.ravel(), minlength=256) for mask in predictions)
+    pixels = np.sum([np.bincount(mask.ravel(), minlength=256) for mask in masks], axis=0)
+    there = pixels + np.sum([np.bincount(mask.ravel(), minlength=256) for mask in predictions], axis=0)
     named = [*zip(range(len(classes)), classes.names, classes.colours, strict=True)]
     red, green, blue = classes.palette()[classes.ignore_index].tolist()
     named.append((classes.ignore_index, "ignored", (red, green, blue)))
