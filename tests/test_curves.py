@@ -65,7 +65,8 @@ def orange_columns(log: Path) -> list[int]:
 
 @pytest.mark.parametrize(("field", "values"), [("val_miou", (0.1, 0.6, 0.6, 0.3)), ("val_loss", (3.0, 1.0, 1.0, 2.0))])
 def test_the_best_validation_is_marked_the_first_of_equals(tmp_path: Path, field: str, values: tuple[float, ...]):
-    entries = [entry(100 * n, ("loss",)) | {field: value} for n, value in enumerate(values)]
+    # The loss falls at once, so that its curve does not run behind the legend.
+    entries = [entry(100 * n, ("loss",), 0.2 if n else 0.5) | {field: value} for n, value in enumerate(values)]
     marked = orange_columns(log_of(tmp_path / "log.jsonl", entries))
     # The first panel runs from step 0 to 300 over its axes; step 100 lies a third of the way.
     blue = (np.abs(drawn(tmp_path / "log.jsonl").astype(int) - BLUE) < 30).all(axis=2)
@@ -73,6 +74,12 @@ def test_the_best_validation_is_marked_the_first_of_equals(tmp_path: Path, field
     third = columns.min() + (columns.max() - columns.min()) / 3
     assert marked
     assert abs(np.mean(marked) - third) < 8
+
+
+def test_a_log_without_a_loss_shows_the_other_curves_in_full(tmp_path: Path):
+    picture = drawn(log_of(tmp_path / "log.jsonl", [entry(s, ("val_miou",), 0.5) for s in range(100, 600, 100)]))
+    columns = np.flatnonzero((np.abs(picture.astype(int) - ORANGE) < 30).all(axis=2)[:, -520:].any(axis=0))
+    assert np.ptp(columns) > 300
 
 
 def test_a_step_that_was_run_twice_counts_as_it_was_run_last(tmp_path: Path):

@@ -58,11 +58,12 @@ def draw_curves(log: Path, picture: Path, *, steps_per_epoch: float | None = Non
     figure = Figure(figsize=(13, 4), layout="constrained")
     for axes, panel in zip(figure.subplots(1, 3, sharex=True), _PANELS, strict=True):
         _draw(axes, panel, entries, scale)
-        axes.set(xlabel="epoch" if steps_per_epoch else "step", title=panel.title, xlim=(0, None))
+        axes.set(xlabel="epoch" if steps_per_epoch else "step", title=panel.title)
         if best is not None and axes.lines:
             axes.axvline(best * scale, color=_ORANGE, linestyle=":", label=_best_label(entries, best, panel.val))
         if axes.lines:
             axes.legend(fontsize="small", framealpha=0.7, loc=panel.legend)
+    axes.set_xlim(0, None)  # of all three; not before, as it ends the scaling to what is drawn
     with replacing(picture) as temporary:
         figure.savefig(temporary, dpi=120)
 
