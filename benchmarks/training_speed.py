@@ -128,9 +128,10 @@ def _loading_speed(steps: int) -> float:
     from pixelwise.data import open_dataset
     from pixelwise.data.loader import StepSampler, train_loader
     from pixelwise.data.transforms import TrainTransform
+    from pixelwise.recipe import Augment
 
     dataset = open_dataset("folder", DATA, "train")
-    transform = TrainTransform(crop_size=CROP, fit_size=CROP, scale=(0.5, 2), colour=0.4, grey=0.05)
+    transform = TrainTransform(Augment(crop_size=CROP), fit_size=CROP)
     import numpy as np
 
     sampler = StepSampler(np.ones(len(dataset)), seed=0, batch_size=BATCH, start_step=0, steps=10 * steps)

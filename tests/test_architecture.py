@@ -46,7 +46,7 @@ LAYERS = (
     Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models optimization"),
     Layer("part", runtime="metrics segmentation catalogue fingerprint", training="data.transforms export describe"),
     Layer("part", training="data.loader"),
-    Layer("verb", runtime="segmenter", training="pretrained run_state configure"),
+    Layer("verb", runtime="segmenter", training="pretrained preview run_state configure"),
     Layer("verb", runtime="api batch evaluate", training="validation"),
     Layer("verb", training="trained"),
     Layer("verb", training="run_page plan"),

@@ -87,6 +87,19 @@ def test_a_recipe_cannot_be_changed():
         ({"augment": {"grey": 1.1}}, "augment.grey"),
         ({"augment": {"scale": [2, 1]}}, "augment.scale"),
         ({"augment": {"scale": [0, 1]}}, "augment.scale"),
+        ({"augment": {"crop_size": 0}}, "augment.crop_size"),
+        ({"augment": {"crop_size": [320, 0]}}, "augment.crop_size"),
+        ({"augment": {"crop_size": [1, 2, 3]}}, "augment.crop_size"),
+        ({"augment": {"crop_size": []}}, "augment.crop_size"),
+        ({"augment": {"crop_size": "320x240"}}, "augment.crop_size"),
+        ({"augment": {"crop_size": True}}, "augment.crop_size"),
+        ({"augment": {"rotation": 200}}, "augment.rotation"),
+        ({"augment": {"rotation": -1}}, "augment.rotation"),
+        ({"augment": {"hue": 0.6}}, "augment.hue"),
+        ({"augment": {"blur": 2}}, "augment.blur"),
+        ({"augment": {"noise_sigma": 0}}, "augment.noise_sigma"),
+        ({"augment": {"cutout_size": 0}}, "augment.cutout_size"),
+        ({"augment": {"max_class_share": 0}}, "augment.max_class_share"),
         ({"loss": {"cross_entropy": 0, "dice": 0}}, "cross_entropy"),
         ({"loss": {"lovasz": -1}}, "loss.lovasz"),
         ({"loss": {"class_weights": "inversely"}}, "loss.class_weights"),
@@ -125,6 +138,17 @@ def test_what_a_recipe_leaves_out_is_as_it_was_before_there_was_a_choice():
     loss, optimizer = parse().loss, parse().optimizer
     assert (loss.focal, loss.lovasz, loss.ohem, loss.label_smoothing, loss.class_weights) == (0, 0, 0, 0, "none")
     assert (optimizer.name, optimizer.schedule, optimizer.layer_decay) == ("adamw", "cosine", 1.0)
+
+
+def test_a_crop_has_one_side_or_two():
+    for given, kept in ((256, 256), ([360, 480], (360, 480)), ([64], 64)):
+        recipe = parse(augment={"crop_size": given})
+        assert recipe.augment.crop_size == kept
+        assert parse_recipe(yaml.safe_load(recipe.to_yaml()), name="again") == recipe
+    with pytest.raises(
+        RecipeError, match=r"'320x240' is no size of a crop; give a side in pixels, or height and width"
+    ):
+        parse(augment={"crop_size": "320x240"})
 
 
 def test_an_error_names_every_offending_key():

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pixelwise.labels import ClassShare, ClassTable, Colour
 from pixelwise.render import Background, check_pair, colourise, overlay
 
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _WHITE: Colour = (255, 255, 255)
 _INK: Colour = (32, 36, 42)
 _GREY: Colour = (104, 110, 120)
@@ -111,13 +111,13 @@ class _Cell:
     width: int
 
 
-def _cells(entries: Sequence[ClassShare], width: int, font: _Font, em: int, confidence: bool) -> list[_Cell]:
+def _cells(entries: Sequence[ClassShare], width: int, font: Font, em: int, confidence: bool) -> list[_Cell]:
     values = [_value(entry, confidence) for entry in entries]
     beside = 2.5 * em  # the swatch, half an em, the name, one em, the value
     room = min(14 * em, width - beside - max(map(font.getlength, values), default=0))
     if room < 2 * em:
         raise ValueError(f"The legend is to be {width} pixels wide, but needs {math.ceil(width + 2 * em - room)}.")
-    names = [_shorten(_printable(entry), font, room) for entry in entries]
+    names = [shorten(printable(entry.name, f"class {entry.id}"), font, room) for entry in entries]
     return [
         _Cell(entry.colour, name, value, math.floor(beside + font.getlength(name) + font.getlength(value)))
         for entry, name, value in zip(entries, names, values, strict=True)
@@ -134,7 +134,7 @@ def _columns(cells: list[_Cell], width: int, gap: int) -> list[list[_Cell]]:
     return columns
 
 
-def _draw_cell(image: Image.Image, cell: _Cell, font: _Font, left: int, middle: int, right: int) -> None:
+def _draw_cell(image: Image.Image, cell: _Cell, font: Font, left: int, middle: int, right: int) -> None:
     em = _font_size(image.width)
     _draw_swatch(image, left, middle - em // 2, em, cell.colour)
     draw = ImageDraw.Draw(image)
@@ -153,14 +153,15 @@ def _value(entry: ClassShare, confidence: bool) -> str:
     return percent + sure
 
 
-def _printable(entry: ClassShare) -> str:
-    """The name in the letters of Pillow's built-in font, which has no others than ASCII's."""
-    letters = (c for c in unicodedata.normalize("NFKD", entry.name) if not unicodedata.combining(c))
-    name = "".join(letters).encode("ascii", "replace").decode()
-    return name if any(c.isalnum() for c in name) else f"class {entry.id}"
+def printable(name: str, otherwise: str) -> str:
+    """The name in the letters of Pillow's built-in font, which are ASCII's; `otherwise` if it has none."""
+    letters = (c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    written = "".join(letters).encode("ascii", "replace").decode()
+    return written if any(c.isalnum() for c in written) else otherwise
 
 
-def _shorten(name: str, font: _Font, room: float) -> str:
+def shorten(name: str, font: Font, room: float) -> str:
+    """The name, or as much of it as fits into `room` pixels, and an ellipsis."""
     if font.getlength(name) <= room:
         return name
     kept = next((n for n in range(len(name), 0, -1) if font.getlength(name[:n].rstrip() + "…") <= room), 0)

@@ -12,12 +12,13 @@ from typing import Any
 
 from pixelwise.configure import Choice, Machine, configure
 from pixelwise.data import recognise, training_splits
+from pixelwise.data.loader import class_pixels
 from pixelwise.errors import RecipeError
 from pixelwise.files import write_atomically
 from pixelwise.fingerprint import fingerprint
 from pixelwise.recipe import Recipe, Source, apply_overrides, load_recipe, parse_recipe, parse_values
 from pixelwise.run_directory import RunDirectory
-from pixelwise.run_state import common_classes, open_sets, pixels_of_classes
+from pixelwise.run_state import common_classes, open_sets
 from pixelwise.watcher import Watcher
 
 
@@ -108,7 +109,7 @@ def plan_from_data(
     train_sets, val_sets = (open_sets([source], root) for source in sources)
     common_classes([*train_sets, *val_sets])
     watcher.stage("reading the masks", sum(map(len, train_sets)))
-    pixels = pixels_of_classes(train_sets, advance=watcher.advance)
+    pixels = class_pixels(train_sets, advance=watcher.advance)
     watcher.stage("looking at photos", 0)
     found = fingerprint(train_sets, val_sets, pixels)
     values = parse_values(overrides)

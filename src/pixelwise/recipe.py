@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pixelwise.errors import RecipeError
 
@@ -16,6 +16,7 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["cosine", "poly", "one_cycle", "constant"]
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -87,13 +88,55 @@ class Data(_Part):
 
 
 class Augment(_Part):
-    """Random changes to a training photo; see `pixelwise.data.transforms.TrainTransform`."""
+    """Random changes to a training photo; `pixelwise.data.transforms.TrainTransform` makes them.
 
-    crop_size: Positive = 320
+    The defaults leave out what not every material allows: a street has an up and a down, cells on a slide have none.
+
+    Attributes:
+        crop_size: what the network sees of a photo, in pixels: the side of a square, or height and width.
+        scale: smallest and largest factor on top of fitting the photo into `input.long_side`, drawn evenly.
+        rotation: the crop is turned by up to this many degrees either way, drawn evenly.
+        vertical_flip: turn half of the photos upside down, as half of them are mirrored anyway; for photos from above.
+        quarter_turns: turn the photos by 0, 90, 180 or 270 degrees; likewise.
+        colour: strength of the change in brightness, contrast and saturation, 0 to 1.
+        hue: largest change of the hue in turns of the colour circle, 0 to 0.5.
+        grey: share of the photos that lose their colours.
+        blur: share of the photos that are blurred, by a Gaussian of 0.1 to 2 pixels.
+        noise: share of the photos that get Gaussian noise.
+        noise_sigma: its standard deviation, in levels of 0-255.
+        cutout: share of the crops that lose a rectangle: grey in the photo, ignored in the mask.
+        cutout_size: its height and width, as a share of the crop's.
+        focus: share of the crops that are laid so as to show one of the photo's classes, drawn evenly from them; the
+            others are laid anywhere. With `rotation`, they are laid before they are turned.
+        max_class_share: a crop of whose labelled pixels one class has a larger share is laid again, up to ten times;
+            1 for never.
+    """
+
+    crop_size: Positive | tuple[Positive, Positive] = 320
     scale: tuple[float, float] = (0.5, 2.0)
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    vertical_flip: bool = False
+    quarter_turns: bool = False
     colour: Fraction = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.03
     grey: Fraction = 0.05
+    blur: Fraction = 0.0
+    noise: Fraction = 0.0
+    noise_sigma: PositiveFloat = 10.0
+    cutout: Fraction = 0.0
+    cutout_size: PositiveFraction = 0.25
     focus: Fraction = 0.0
+    max_class_share: PositiveFraction = 1.0
+
+    @field_validator("crop_size", mode="before")
+    @classmethod
+    def _one_side_or_two(cls, value: Any) -> Any:
+        sides = value if isinstance(value, list | tuple) else [value]
+        if len(sides) not in (1, 2) or not all(type(side) is int and side > 0 for side in sides):
+            raise ValueError(
+                f"{value!r} is no size of a crop; give a side in pixels, or height and width as [360, 480]"
+            )
+        return sides[0] if len(sides) == 1 else tuple(sides)
 
 
 class Loss(_Part):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from pixelwise.acceleration import channels_last, run_depthwise_in_float32
 from pixelwise.catalogue import find_model
 from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
 from pixelwise.data import Dataset, open_dataset
-from pixelwise.data.loader import StepSampler, mix, sampling_factors, train_loader
-from pixelwise.data.transforms import TrainTransform
+from pixelwise.data.loader import class_pixels, loader_of_run, mix, sampling_factors
 from pixelwise.errors import RecipeError
 from pixelwise.labels import ClassTable
 from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
@@ -104,7 +102,7 @@ class RunState:
         callee: Any = torch.compile(module) if recipe.compile else module
         model, optimizer = fabric.setup(callee, optimizer)
         ema.to(fabric.device)
-        pixels = pixels_of_classes(train_sets, advance=advance)
+        pixels = class_pixels(train_sets, advance=advance)
         factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
         seen = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=fabric.device)
         loss = _loss_function(recipe.loss, pixels, fabric, ignore_index=classes.ignore_index)
@@ -175,26 +173,14 @@ class RunState:
 
     def loader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         """The batches of this process from `step` on."""
-        recipe, augment = self.recipe, self.recipe.augment
-        sampler = StepSampler(
+        return loader_of_run(
+            self.recipe,
+            self.train_sets,
             self.factors,
-            seed=recipe.seed,
-            batch_size=recipe.batch_size,
             start_step=self.step,
-            steps=recipe.steps,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
         )
-        transform = TrainTransform(
-            crop_size=augment.crop_size,
-            fit_size=recipe.input.long_side,
-            scale=augment.scale,
-            colour=augment.colour,
-            grey=augment.grey,
-            focus=augment.focus,
-            ignore_index=self.classes.ignore_index,
-        )
-        return train_loader(self.train_sets, transform, sampler, workers=recipe.workers)
 
     def _data(self) -> str:
         """A hash of which photos with which classes the run learns from and is validated on."""
@@ -221,23 +207,6 @@ def common_classes(datasets: Sequence[Dataset]) -> ClassTable:
     if any(dataset.classes != classes for dataset in datasets):
         raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
     return classes
-
-
-def pixels_of_classes(datasets: Sequence[Dataset], *, advance: Advance = lambda share: None) -> list[NDArray[np.int64]]:
-    """For each photo, int64 (C,): the pixels of each class.
-
-    Reads every mask; also the check that all of them can be read before training starts.
-    """
-
-    def count(place: tuple[Dataset, int]) -> NDArray[np.int64]:
-        dataset, index = place
-        counts = np.bincount(dataset.mask(index).ravel(), minlength=256)[: len(dataset.classes)]
-        advance(1)
-        return counts
-
-    places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
-    with ThreadPoolExecutor(max_workers=4) as pool:  # decoding and counting leave the interpreter to others
-        return list(pool.map(count, places))
 
 
 def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:

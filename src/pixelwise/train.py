@@ -26,11 +26,12 @@ from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
 from pixelwise.plan import Plan
+from pixelwise.preview import MOST_PHOTOS, draw_snapshot
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import RunLog
 from pixelwise.run_page import write_run_page
 from pixelwise.run_state import RunState
-from pixelwise.trained import bundle_of_run, input_spec_of
+from pixelwise.trained import bundle_of_run, input_spec_of, model_classes
 from pixelwise.validation import Validation, validate
 from pixelwise.watcher import Progress, Watcher
 
@@ -243,10 +244,21 @@ def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> di
         fabric=state.fabric,
         bf16=recipe.precision != "32-true",
         loss=state.loss,
+        examples=MOST_PHOTOS,
     )
     score = found.scores.mean_iou
     if math.isnan(score):
         raise PixelwiseError("No pixel of the validation masks is labelled, so that no weights can be chosen.")
+    if found.examples:
+        samples, predictions = zip(*found.examples, strict=True)
+        draw_snapshot(
+            [sample.image for sample in samples],
+            [sample.mask for sample in samples],
+            predictions,
+            model_classes(recipe, state.classes),
+            directory.pictures / f"step-{state.step:08d}.jpg",
+            ids=[sample.id for sample in samples],
+        )
     state.stale += 1
     if state.best is None or score > state.best:
         state.best, state.stale = score, 0

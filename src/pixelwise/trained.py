@@ -22,6 +22,7 @@ from pixelwise.engine import Engine, TorchEngine, load_engine
 from pixelwise.errors import EngineError, PixelwiseError
 from pixelwise.evaluate import Evaluation, evaluate
 from pixelwise.export import export_module
+from pixelwise.labels import ClassTable
 from pixelwise.models import arguments, build
 from pixelwise.recipe import Recipe
 from pixelwise.run_directory import RunDirectory
@@ -32,6 +33,11 @@ def input_spec_of(recipe: Recipe, module: nn.Module) -> InputSpec:
     """What the trained network expects of a photo."""
     given = recipe.input
     return InputSpec(given.mean, given.std, given.long_side, int(getattr(module, "size_multiple", 32)))
+
+
+def model_classes(recipe: Recipe, classes: ClassTable) -> ClassTable:
+    """The classes of the data in the colours that the model is to have."""
+    return for_display(classes) if recipe.data.colours == "display" else classes
 
 
 def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]) -> Bundle:
@@ -45,7 +51,7 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     weights = run.best
     if not weights.is_file():
         raise PixelwiseError(f"{run.root} has not been validated yet, so there are no best weights to write.")
-    classes = for_display(val_sets[0].classes) if recipe.data.colours == "display" else val_sets[0].classes
+    classes = model_classes(recipe, val_sets[0].classes)
     module = build(recipe.model.name, num_classes=len(classes), arguments_given=recipe.model.arguments)
     module.load_state_dict(load_file(weights))
     graph, tensors = export_module(module)

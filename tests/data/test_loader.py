@@ -12,6 +12,7 @@ from pixelwise.data.loader import StepSampler, epoch_order, epoch_size, mix, sam
 from pixelwise.data.sample import Sample
 from pixelwise.data.transforms import TrainTransform
 from pixelwise.labels import VOC
+from pixelwise.recipe import Augment
 
 Batches = list[list[tuple[int, int]]]
 UNEVEN = np.array([1.0, 2.3, 1.0, 1.7, 1.25, 3.0, 1.1])
@@ -47,7 +48,7 @@ def sampler(
 
 
 def batches_of(*, workers: int, start: int = 0, steps: int = 6, seed: int = 3) -> list[tuple[Tensor, Tensor]]:
-    transform = TrainTransform(crop_size=12, fit_size=20, scale=(0.5, 2), colour=0.4, grey=0.3)
+    transform = TrainTransform(Augment(crop_size=12, colour=0.4, grey=0.3), fit_size=20)
     order = sampler(factors=np.ones(10), start=start, steps=steps, seed=seed)
     return [(i, m) for i, m in train_loader([Made(7), Made(3, first=7)], transform, order, workers=workers)]
 
@@ -195,13 +196,13 @@ def test_another_seed_changes_the_augmentation(plain: list[tuple[Tensor, Tensor]
 
 def test_a_photo_is_changed_anew_each_time_it_comes():
     order = sampler(factors=np.ones(1), steps=1)
-    transform = TrainTransform(crop_size=12, fit_size=20, scale=(0.5, 2), colour=0.4, grey=0)
+    transform = TrainTransform(Augment(crop_size=12, colour=0.4, grey=0), fit_size=20)
     (images, _), *_ = train_loader([Made(1)], transform, order, workers=0)
     assert len({image.numpy().tobytes() for image in images}) == 4
 
 
 def test_drawing_a_sample_does_not_disturb_the_global_generator():
-    transform = TrainTransform(crop_size=12, fit_size=20, scale=(0.5, 2), colour=0.4, grey=0.3)
+    transform = TrainTransform(Augment(crop_size=12, colour=0.4, grey=0.3), fit_size=20)
     stream = iter(train_loader([Made(7)], transform, sampler(), workers=0))
     before = torch.get_rng_state()
     next(stream)

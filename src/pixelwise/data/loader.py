@@ -5,7 +5,8 @@ A run that was killed at step s starts again at step s and sees what it would ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -16,6 +17,27 @@ from torch.utils.data import Dataset as TorchDataset
 
 from pixelwise.data.sample import Dataset
 from pixelwise.data.transforms import TrainTransform
+from pixelwise.recipe import Recipe
+
+
+def class_pixels(
+    datasets: Sequence[Dataset], *, advance: Callable[[float], None] = lambda share: None
+) -> list[NDArray[np.int64]]:
+    """The pixels of each class in each photo of the datasets in turn: int64 (C,), without the ignored ones.
+
+    Reads every mask once, which is also the check that all of them can be read before training starts. `advance` is
+    called with 1 for each.
+    """
+
+    def count(place: tuple[Dataset, int]) -> NDArray[np.int64]:
+        dataset, index = place
+        counts = np.bincount(dataset.mask(index).ravel(), minlength=256)[: len(dataset.classes)]
+        advance(1)
+        return counts
+
+    places = [(dataset, index) for dataset in datasets for index in range(len(dataset))]
+    with ThreadPoolExecutor(max_workers=4) as pool:  # decoding and counting leave the interpreter to others
+        return list(pool.map(count, places))
 
 
 def sampling_factors(
@@ -135,10 +157,43 @@ def mix(*entropy: int) -> int:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])
 
 
+def loader_of_run(
+    recipe: Recipe,
+    datasets: Sequence[Dataset],
+    factors: NDArray[np.float64],
+    *,
+    start_step: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """The batches of a run, from a given step on: what its network sees.
+
+    Args:
+        recipe: of the run.
+        datasets: its training data, taken together.
+        factors: how often each of their photos should come; see `sampling_factors`.
+        start_step: the first step to give.
+        rank: this process.
+        world_size: number of processes.
+    """
+    sampler = StepSampler(
+        factors,
+        seed=recipe.seed,
+        batch_size=recipe.batch_size,
+        start_step=start_step,
+        steps=recipe.steps,
+        rank=rank,
+        world_size=world_size,
+    )
+    ignore_index = datasets[0].classes.ignore_index
+    transform = TrainTransform(recipe.augment, fit_size=recipe.input.long_side, ignore_index=ignore_index)
+    return train_loader(datasets, transform, sampler, workers=recipe.workers)
+
+
 def train_loader(
     datasets: Sequence[Dataset], transform: TrainTransform, sampler: StepSampler, *, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (image uint8 (B, 3, S, S), mask int64 (B, S, S)) as the sampler orders them.
+    """Batches of (image uint8 (B, 3, H, W), mask int64 (B, H, W)) as the sampler orders them.
 
     The order is over the concatenation of the datasets.
     """
