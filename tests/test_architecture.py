@@ -230,7 +230,9 @@ def run(*command: str | Path, cwd: Path = ROOT, pythonpath: str | None = None) -
 
 
 def test_the_runtime_half_loads_no_heavy_package() -> None:
-    code = f"import sys, {', '.join(runtime_modules())}; print(*(name for name in {NOT_AT_START} if name in sys.modules))"
+    code = (
+        f"import sys, {', '.join(runtime_modules())}; print(*(name for name in {NOT_AT_START} if name in sys.modules))"
+    )
     assert run(sys.executable, "-c", code, pythonpath=str(PACKAGE.parent)).split() == []
 
 

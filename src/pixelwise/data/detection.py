@@ -14,7 +14,7 @@ import numpy as np
 from pixelwise.colours import distinct_colours
 from pixelwise.data.class_names import KnownClasses, colour_name, is_void
 from pixelwise.data.encoding import Encoding, Key, Kind, key_text
-from pixelwise.data.peaks import Peaks, find_peaks, is_continuous
+from pixelwise.data.peaks import Peaks, find_peaks, is_continuous, is_smeared
 from pixelwise.data.survey import Survey, colour_of, unpack
 from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable, Colour
@@ -84,6 +84,7 @@ def _by_value(asked: _Asked) -> Finding:
     peaks = find_peaks(survey)
     if peaks is not None:
         return _peaked(asked, peaks)
+    _check_smear(asked)
     if is_continuous(survey):
         raise asked.doubt(
             f"The {len(survey.files)} masks hold {len(values)} values that pass smoothly into each other, like depths "
@@ -101,6 +102,19 @@ def _by_value(asked: _Asked) -> Finding:
     if _numbers_objects(asked):
         return _objects(asked)
     return _sparse(asked)
+
+
+def _check_smear(asked: _Asked) -> None:
+    if not is_smeared(asked.survey):
+        return
+    colour = asked.survey.kind == "colour"
+    mapping = '{"0,0,0": background, "255,0,0": object}' if colour else "{0: background, 255: object}"
+    raise asked.doubt(
+        f"The masks hold {len(asked.survey.total.keys)} {'colours' if colour else 'values'}, most of them at edges "
+        "alone, as JPEG and resampling leave them, and which are meant cannot be told.",
+        f"`mapping: {mapping}` and `tolerance: 40`, for instance",
+        "or save the masks anew, as PNG and without smoothing",
+    )
 
 
 def _two(asked: _Asked, values: list[int]) -> Finding:
@@ -264,6 +278,7 @@ def _by_colour(asked: _Asked) -> Finding:
     peaks = find_peaks(survey)
     if peaks is not None:
         return _peaked(asked, peaks)
+    _check_smear(asked)
     keys = survey.total.keys.tolist()
     _check_count(asked, "colours", len(keys))
     colours = [colour_of(key) for key in keys]

@@ -171,7 +171,7 @@ def _words(part: str) -> list[str]:
     """The words of a folder's name, lower case: "PedMasks" -> ped, masks; "trainannot" -> train, annot."""
     words: list[str] = []
     for word in map(str.lower, _WORD.findall(part)):
-        split = next((s for s in ("train", "val", "test") if word.startswith(s) and _is_role(word[len(s) :])), "")
+        split = next((s for s in _SPLIT_WORDS if word.startswith(s) and _is_role(word[len(s) :])), "")
         words += [split, word[len(split) :]] if split else [word]
     return words
 

@@ -12,7 +12,7 @@ from pixelwise.data.survey import Survey, Tally, unpack
 _RADIUS = 24  # of what is looked at around a peak, in levels of the channel that differs most
 _CORE = 4  # where most of it has to lie
 _CONCENTRATED = 0.6
-_SMALLEST = 0.0005  # of the inner pixels: a class this rare cannot be told from smear
+_SMALLEST = 0.0002  # of the inner pixels: a class this rare cannot be told from smear
 _SOLID = 0.1  # share of inner pixels in what is no peak: measured up to 0.015 in smeared masks, 0.8 in exact ones
 _BETWEEN = 0.1
 _WIDEST = 48
@@ -84,6 +84,13 @@ def _centres(inner: Tally, colour: bool) -> NDArray[np.uint32] | None:
             centres.append(inner.keys[at])
         weights[ball] = 0
     return np.array(centres, np.uint32)
+
+
+def is_smeared(survey: Survey) -> bool:
+    """Whether most values occur at edges alone, in masks that are flat elsewhere."""
+    total, inner = survey.total, survey.inner
+    flat = inner.pixels.sum() > 0.3 * total.pixels.sum()
+    return bool(flat and len(total.keys) >= 16 and len(inner.keys) < 0.25 * len(total.keys))
 
 
 def is_continuous(survey: Survey) -> bool:
