@@ -1,19 +1,20 @@
 """Masks on disk to (H, W) class ids and back.
 
 Ids are read as the file stores them, never by way of colours, and written as an indexed PNG whose palette shows the
-class colours in any viewer.
+class colours in any viewer. What else a mask may hold is read by `read_raw_mask`, for `pixelwise.data.encoding`.
 """
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source, copy_upright, decoded
+from pixelwise.decoding import DEFAULT_LIMITS, Decoded, Limits, Source, copy_upright, decoded
 from pixelwise.errors import ImageError, MaskError
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassTable
@@ -22,6 +23,23 @@ _STEP = {"L;2": 85, "L;4": 17}  # what Pillow multiplies 2- and 4-bit grey by, s
 _FOUND = {"RGB": "RGB colour", "RGBA": "RGB colour with alpha", "LA": "grey with alpha", "I;16": "16-bit grey"}
 _COUNTED_AT_ONCE = 1 << 20
 _SHOWN_VALUES = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawMask:
+    """A mask as its file stores it, whatever that means.
+
+    Attributes:
+        samples: (H, W) uint8 or uint16 palette indices or grey values, or (H, W, 3) uint8 RGB; upright.
+        palette: uint8 (N, 3) RGB, the colours of the indices, where the file has such.
+        alpha: uint8 (H, W) opacity, where the file has such.
+        pages: whether the file holds further pages, which are not read.
+    """
+
+    samples: NDArray[np.uint8] | NDArray[np.uint16]
+    palette: NDArray[np.uint8] | None = None
+    alpha: NDArray[np.uint8] | None = None
+    pages: bool = False
 
 
 def encode_mask(mask: NDArray[np.uint8], classes: ClassTable) -> bytes:
@@ -83,6 +101,36 @@ def read_index_mask(source: Source, *, limits: Limits = DEFAULT_LIMITS, name: st
     return ids[:, :, 0]
 
 
+def read_raw_mask(source: Source, *, limits: Limits = DEFAULT_LIMITS, name: str | None = None) -> RawMask:
+    """Read a mask of any kind: what its samples stand for is for the caller to know.
+
+    Args:
+        source: see `pixelwise.decoding.Source`; any of `pixelwise.decoding.FORMATS`.
+        limits: the largest mask accepted.
+        name: what to call it in messages; by default the path, or the name of the open file.
+
+    Raises:
+        MaskError: it is not there, not a picture, damaged, above the limits, or holds fractions, negative numbers or
+            numbers above 65535.
+    """
+    try:
+        with decoded(source, limits=limits, name=name) as picture:
+            pages = any("pages" in note for note in picture.notes)
+            mode = picture.image.mode
+            if mode in ("I", "F") or mode.startswith("I;16"):
+                return RawMask(_wide_samples(picture), pages=pages)
+            if mode in ("1", "L", "P"):
+                step = _STEP.get(picture.raw_mode, 1)
+                ids = copy_upright(picture, lambda strip: _samples(strip, step), channels=1)
+                return RawMask(ids[:, :, 0], palette=_palette(picture.image), pages=pages)
+            target = "RGBA" if picture.image.has_transparency_data else "RGB"
+            channels = copy_upright(picture, lambda strip: np.asarray(strip.convert(target)), channels=len(target))
+    except ImageError as error:
+        raise MaskError(str(error)) from error
+    alpha = channels[:, :, 3] if target == "RGBA" else None
+    return RawMask(channels[:, :, :3], alpha=alpha, pages=pages)
+
+
 def check_labels(mask: NDArray[np.uint8], classes: ClassTable, *, name: str) -> None:
     """Refuse a mask with a value that is neither a class id nor `classes.ignore_index`.
 
@@ -115,6 +163,29 @@ def check_labels(mask: NDArray[np.uint8], classes: ClassTable, *, name: str) -> 
 def _samples(strip: Image.Image, step: int) -> NDArray[np.uint8]:
     values = np.asarray(strip)  # bool for a 1-bit strip: 0 and 1 once copied
     return (values // step if step > 1 else values)[:, :, None]
+
+
+def _wide_samples(picture: Decoded) -> NDArray[np.uint16]:
+    """The samples of a file of more than 8 bits, which has to hold whole numbers from 0 to 65535."""
+
+    def two_bytes(strip: Image.Image) -> NDArray[np.uint8]:
+        values = np.asarray(strip)
+        with np.errstate(invalid="ignore"):  # the comparison tells what does not fit
+            exact = values.astype("<u2")
+        if (exact != values).any():
+            raise MaskError(
+                f"{picture.name} holds fractions, negative numbers or numbers above 65535; expected one whole number a "
+                "pixel, the class."
+            )
+        return exact[:, :, None].view(np.uint8)
+
+    return copy_upright(picture, two_bytes, channels=2).view("<u2")[:, :, 0].astype(np.uint16, copy=False)
+
+
+def _palette(image: Image.Image) -> NDArray[np.uint8] | None:
+    if image.mode != "P":
+        return None
+    return np.asarray(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
 
 
 def _check_array(mask: NDArray[np.uint8], name: str) -> None:

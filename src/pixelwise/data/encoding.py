@@ -1,0 +1,127 @@
+"""How masks on disk say which class a pixel is, and how their pixels become class ids.
+
+Three kinds: by the stored value (index or grey, up to 16 bits), by colour, or by opacity. Which one a folder has is
+found by `pixelwise.data.detection`, or stated in its `dataset.yaml`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.data.survey import Tally, colour_of, colours_of_values, pack, runs, unpack
+from pixelwise.errors import MaskError
+from pixelwise.labels import Colour
+from pixelwise.masks import RawMask, read_raw_mask
+
+Kind = Literal["value", "colour", "alpha"]
+Key = int | Colour
+"""A stored value, or a colour."""
+
+_UNKNOWN = -1
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What the masks of a dataset mean.
+
+    Attributes:
+        kind: whether a class is told by the stored value, the colour or the opacity of a pixel.
+        mapping: stored value or colour, and the class id it stands for, or `ignore_index`.
+        rest: the id of whatever `mapping` does not hold; None to refuse it.
+        tolerance: what differs from a key of `mapping` by at most this much in every channel counts as the nearest
+            key, and what is further from all as not labelled; 0 for exact masks.
+        ignore_index: the id of "not labelled".
+        reason: how this was found, in a sentence.
+    """
+
+    kind: Kind
+    mapping: tuple[tuple[Key, int], ...]
+    rest: int | None = None
+    tolerance: int = 0
+    ignore_index: int = 255
+    reason: str = ""
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """The mask in a file as class ids, uint8 (H, W).
+
+        Raises:
+            MaskError: it cannot be read, is of another kind, or holds what the mapping does not know; the message gives
+                each such value or colour (up to five, the commonest first) and its share of the pixels.
+        """
+        keys = self._keys(read_raw_mask(path), path)
+        if self.kind != "colour" and self.tolerance == 0 and keys.dtype == np.uint8:
+            ids: NDArray[np.int16] = self._ids(np.arange(256, dtype=np.uint32))[keys]
+            if int(ids.min()) < 0:
+                self._refuse(keys, ids, path)
+            return ids.astype(np.uint8)
+        values, lengths = runs(keys)
+        distinct, inverse = np.unique(values, return_inverse=True)
+        of_runs = self._ids(distinct)[inverse]
+        if int(of_runs.min()) < 0:
+            self._refuse(keys, np.repeat(of_runs, lengths).reshape(keys.shape), path)
+        return np.repeat(of_runs.astype(np.uint8), lengths).reshape(keys.shape)
+
+    def _keys(self, raw: RawMask, path: Path) -> NDArray[Any]:
+        """The mask (H, W) as values or packed colours, whichever `mapping` is about."""
+        samples = raw.samples
+        if self.kind == "alpha":
+            if raw.alpha is None:
+                raise MaskError(f"{path} has no opacity (alpha channel), by which the masks of this dataset are told.")
+            return raw.alpha
+        if self.kind == "value":
+            if samples.ndim == 2:
+                return samples
+            if (samples[..., :1] != samples).any():
+                raise MaskError(f"{path} is in colour; the masks of this dataset are told by value, not by colour.")
+            return samples[..., 0]
+        if samples.ndim == 3:
+            return pack(samples)
+        if samples.dtype != np.uint8:
+            raise MaskError(f"{path} has 16 bits; the masks of this dataset are told by colour.")
+        table = colours_of_values(None if raw.palette is None else pack(raw.palette))
+        return table[samples]
+
+    def _ids(self, keys: NDArray[np.uint32]) -> NDArray[np.int16]:
+        """The class id of each of some values or packed colours, int16 (K,); -1 for what is not known."""
+        ids = np.array([target for _, target in self.mapping], np.int16)
+        colour = self.kind == "colour"
+        points = unpack(keys) if colour else keys.astype(np.int64)[:, None]
+        known = np.array([key for key, _ in self.mapping], np.int64).reshape(len(ids), -1)
+        nearest = np.zeros(len(keys), np.int64)
+        distance = np.full(len(keys), np.iinfo(np.int64).max)
+        for at, key in enumerate(known):
+            here = np.abs(points - key).max(axis=1)
+            nearest, distance = np.where(here < distance, at, nearest), np.minimum(here, distance)
+        far = self.rest if self.rest is not None else self.ignore_index if self.tolerance else _UNKNOWN
+        return np.where(distance <= self.tolerance, ids[nearest], np.int16(far))
+
+    def _refuse(self, keys: NDArray[Any], ids: NDArray[np.int16], path: Path) -> None:
+        strangers = Tally.of(keys[ids < 0])
+        order = np.argsort(-strangers.pixels, kind="stable")
+        shown = [
+            f"{self._shown(int(strangers.keys[i]))} ({100 * strangers.pixels[i] / keys.size:.2g} %)"
+            for i in order[:_SHOWN]
+        ]
+        if len(order) > _SHOWN:
+            rest = int(strangers.pixels[order[_SHOWN:]].sum())
+            shown.append(f"{len(order) - _SHOWN} more ({100 * rest / keys.size:.2g} %)")
+        what = "colours" if self.kind == "colour" else "values"
+        raise MaskError(
+            f"{path} holds {what} that stand for no class: {', '.join(shown)} of its pixels; correct the mask, or say "
+            "what they mean under `mapping` in dataset.yaml."
+        )
+
+    def _shown(self, key: int) -> str:
+        return ",".join(map(str, colour_of(key))) if self.kind == "colour" else str(key)
+
+
+def key_text(kind: Kind, key: Key) -> str:
+    """A stored value or colour as it stands under `mapping` in dataset.yaml: "255", "128,0,0", "alpha 255"."""
+    text = str(key) if isinstance(key, int) else ",".join(map(str, key))
+    return f"alpha {text}" if kind == "alpha" else text
