@@ -20,6 +20,7 @@ from pixelwise.errors import DataError
 from pixelwise.labels import Colour
 
 _MOST_CLASSES = 64  # without a list of them
+_PHOTO_COLOURS = 4096
 _ENOUGH_FILES = 5  # to tell numbers of objects from classes
 _VOC_VOID: Colour = (224, 224, 192)
 _OBJECTS = "`mapping: {0: background, rest: object}`"
@@ -210,6 +211,12 @@ def _check_count(asked: Asked, held: str, count: int) -> None:
     objects = f'objects: `mapping: {{"{background}": background, rest: object}}`' if colour else f"objects: {_OBJECTS}"
     classes = f"classes: {'`mapping:` with a line for each' if colour else 'their `names:` in the order of the ids'}"
     what = f"The masks hold {held}, {count} different ones."
+    if count > _PHOTO_COLOURS:
+        raise asked.doubt(
+            f"{what} That is what photos hold, not masks.",
+            "the folder of the masks: `masks: FOLDER`",
+            "or, if these are masks, their few colours: `mapping:` with a line for each, and `tolerance: 40`",
+        )
     if count > _MOST_CLASSES:
         raise asked.doubt(f"{what} They may number objects, or be classes.", objects, classes)
     if len(files) >= _ENOUGH_FILES and count >= 8:
@@ -236,8 +243,16 @@ def _peaked(asked: Asked, peaks: Peaks) -> Finding:
     )
     if peaks.lost:
         reason += f", {100 * peaks.lost:.2g} % to none"
-    names = names_for(asked, _default_names(keys))
-    return made(asked, [(key, at) for at, key in enumerate(keys)], names, reason, tolerance=peaks.tolerance)
+    void = [key for key in keys if len(keys) > 2 and _is_voc_void(key)]
+    if void:
+        reason += "; VOC's border colour is not labelled"
+    kept = [key for key in keys if key not in void]
+    pairs = [(key, at) for at, key in enumerate(kept)] + [(key, asked.ignore_index) for key in void]
+    return made(asked, pairs, names_for(asked, _default_names(kept)), reason, tolerance=peaks.tolerance)
+
+
+def _is_voc_void(key: Key) -> bool:
+    return isinstance(key, tuple) and max(abs(a - b) for a, b in zip(key, _VOC_VOID, strict=True)) <= 8
 
 
 def _by_colour(asked: Asked) -> Finding:
