@@ -228,6 +228,17 @@ def test_jpeg_colours_come_back_but_at_edges(tmp_path: Path) -> None:
     assert (decoded == np.stack(maps))[labelled].mean() > 0.97
 
 
+def test_the_border_of_voc_is_not_labelled_smeared_or_not(tmp_path: Path) -> None:
+    table = np.array([(0, 0, 0), (128, 0, 0), (224, 224, 192)], np.uint8)
+    maps = [ids.repeat(4, axis=0).repeat(4, axis=1) for ids in scenes(3)]
+    for suffix in (".png", ".jpg"):
+        paths = save(tmp_path / suffix, [table[ids] for ids in maps], suffix, quality=90)
+        finding = found(paths)
+        assert finding.classes.names == ("background", "object"), finding.encoding.reason
+        assert set(np.unique(finding.encoding.decode(paths[0])).tolist()) == {0, 1, 255}
+        assert "border" in finding.encoding.reason
+
+
 def test_smooth_edges_of_a_scaled_mask_go_to_the_nearest(tmp_path: Path) -> None:
     maps = scenes(2, size=96)
     scaled = [Image.fromarray(ids * 255).resize((70, 64), Image.Resampling.BILINEAR) for ids in maps]

@@ -135,6 +135,9 @@ def test_drive_is_read_by_its_manual_labels_and_not_by_its_fields_of_view(tmp_pa
     found = opened(tmp_path)
     assert found["test"] == ["01_test", "02_test"]
     assert len(found["train"]) == 5
+    (tmp_path / "dataset.yaml").write_text("images: '*/images'\nmasks: '*/1st_manual'\n")
+    assert opened(tmp_path) == found
+    (tmp_path / "dataset.yaml").unlink()
     finding = describe_folder(tmp_path).finding
     assert "manual labels in 1st_manual/ were taken, not 2nd_manual/, mask/" in finding
 

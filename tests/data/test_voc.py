@@ -84,8 +84,9 @@ def test_an_unknown_layout_and_a_missing_directory_are_said(root: Path):
 
 def test_the_layout_is_recognised_by_its_folders(root: Path):
     assert recognise(root) == "voc"
-    with pytest.raises(DataError, match=r"JPEGImages has none of the layouts: .*voc"):
-        recognise(root / "JPEGImages")
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty has none of the layouts: .*voc"):
+        recognise(root / "empty")
     with pytest.raises(DataError, match=r"no directory .*absent"):
         recognise(root / "absent")
     (root / "images").mkdir()

@@ -6,52 +6,24 @@ refused with the lines of `dataset.yaml` that settle each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pixelwise.colours import distinct_colours
 from pixelwise.data.class_names import KnownClasses, colour_name, is_void
-from pixelwise.data.encoding import Encoding, Key, Kind, key_text
+from pixelwise.data.encoding import Key, key_text
+from pixelwise.data.finding import Asked, Finding, made, names_for
 from pixelwise.data.peaks import Peaks, find_peaks, is_continuous, is_smeared
 from pixelwise.data.survey import Survey, colour_of, unpack
 from pixelwise.errors import DataError
-from pixelwise.labels import ClassTable, Colour
+from pixelwise.labels import Colour
 
 _MOST_CLASSES = 64  # without a list of them
+_PHOTO_COLOURS = 4096
 _ENOUGH_FILES = 5  # to tell numbers of objects from classes
 _VOC_VOID: Colour = (224, 224, 192)
 _OBJECTS = "`mapping: {0: background, rest: object}`"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What the masks mean."""
-
-    encoding: Encoding
-    classes: ClassTable
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What detection is to know beside the masks.
-
-    Attributes:
-        survey: what the masks hold.
-        known: names of the classes, where a file has them.
-        ignore_index: the value of "not labelled".
-        yaml: where a doubt is to be settled.
-    """
-
-    survey: Survey
-    known: KnownClasses | None
-    ignore_index: int
-    yaml: Path
-
-    def doubt(self, what: str, *remedies: str) -> DataError:
-        """The error for masks that can be read in several ways: what was found, and a line for each way."""
-        return DataError(f"{what} Say which in {self.yaml}: {'; '.join(remedies)}.")
 
 
 def detect(survey: Survey, *, yaml: Path, known: KnownClasses | None = None, ignore_index: int = 255) -> Finding:
@@ -66,7 +38,7 @@ def detect(survey: Survey, *, yaml: Path, known: KnownClasses | None = None, ign
     Raises:
         DataError: the masks hold nothing but one value, can be read in several ways, or are no masks.
     """
-    asked = _Asked(survey, known, ignore_index, yaml)
+    asked = Asked(survey, known, ignore_index, yaml)
     if len(survey.total.keys) < 2:
         only = _text(survey.kind, int(survey.total.keys[0]))
         raise DataError(
@@ -78,7 +50,7 @@ def detect(survey: Survey, *, yaml: Path, known: KnownClasses | None = None, ign
     return Finding(replace(finding.encoding, reason=reason), finding.classes)
 
 
-def _by_value(asked: _Asked) -> Finding:
+def _by_value(asked: Asked) -> Finding:
     survey = asked.survey
     values = survey.total.keys.tolist()
     peaks = find_peaks(survey)
@@ -104,7 +76,7 @@ def _by_value(asked: _Asked) -> Finding:
     return _sparse(asked)
 
 
-def _check_smear(asked: _Asked) -> None:
+def _check_smear(asked: Asked) -> None:
     if not is_smeared(asked.survey):
         return
     colour = asked.survey.kind == "colour"
@@ -117,14 +89,14 @@ def _check_smear(asked: _Asked) -> None:
     )
 
 
-def _two(asked: _Asked, values: list[int]) -> Finding:
-    names = _names(asked, ["background", "object"])
+def _two(asked: Asked, values: list[int]) -> Finding:
+    names = names_for(asked, ["background", "object"])
     what = "opacities" if asked.survey.kind == "alpha" else "values"
     reason = f"masks hold the {what} {values[0]} and {values[1]}: {names[0]} and {names[1]}"
-    return _finding(asked, [(value, at) for at, value in enumerate(values)], names, reason)
+    return made(asked, [(value, at) for at, value in enumerate(values)], names, reason)
 
 
-def _check_one_kind_of_white(asked: _Asked) -> None:
+def _check_one_kind_of_white(asked: Asked) -> None:
     """Refuse a mixture of 0/1 and 0/255 masks, in which 255 would pass for "not labelled"."""
     sets = [set(file.all.keys.tolist()) for file in asked.survey.files]
     if set().union(*sets) == {0, 1, 255} and not any({1, 255} <= held for held in sets):
@@ -135,7 +107,7 @@ def _check_one_kind_of_white(asked: _Asked) -> None:
         )
 
 
-def _parted(asked: _Asked) -> tuple[list[int], list[tuple[int, int]], str]:
+def _parted(asked: Asked) -> tuple[list[int], list[tuple[int, int]], str]:
     """The values but that of "not labelled", what that maps to, and what is said of it."""
     values, void = asked.survey.total.keys.tolist(), asked.ignore_index
     if void not in values:
@@ -143,34 +115,34 @@ def _parted(asked: _Asked) -> tuple[list[int], list[tuple[int, int]], str]:
     return [value for value in values if value != void], [(void, void)], f"; {void} is not labelled"
 
 
-def _named_ids(asked: _Asked) -> Finding | None:
+def _named_ids(asked: Asked) -> Finding | None:
     """Class ids that a list of names covers, all of it or a part."""
     ids, void, tail = _parted(asked)
     known = asked.known
     if known is None or len(ids) < 2 or ids[-1] >= len(known.names):
         return None
     reason = f"masks hold class ids from {ids[0]} to {ids[-1]}, named by {known.source}{tail}"
-    return _finding(asked, [*((i, i) for i in range(len(known.names))), *void], list(known.names), reason)
+    return made(asked, [*((i, i) for i in range(len(known.names))), *void], list(known.names), reason)
 
 
-def _ids(asked: _Asked) -> Finding | None:
+def _ids(asked: Asked) -> Finding | None:
     """Class ids 0 to C - 1, or 1 to C, beside the value of "not labelled"; None where they are something else."""
     ids, void, tail = _parted(asked)
     first, last = ids[0], ids[-1]
     if not 2 <= len(ids) <= _MOST_CLASSES or last - first + 1 != len(ids) or first > 1 or _numbers_objects(asked):
         return None
-    names = _names(asked, [_default_name(i) for i in ids])
+    names = names_for(asked, [_default_name(i) for i in ids])
     if first == 0:
-        return _finding(asked, [*((i, i) for i in ids), *void], names, f"masks hold the class ids 0 to {last}{tail}")
+        return made(asked, [*((i, i) for i in ids), *void], names, f"masks hold the class ids 0 to {last}{tail}")
     reason = f"masks hold the values 1 to {last} and never 0, read as class ids 0 to {last - 1}{tail}"
-    return _finding(asked, [*((value, value - 1) for value in ids), *void], names, reason)
+    return made(asked, [*((value, value - 1) for value in ids), *void], names, reason)
 
 
 def _default_name(value: int) -> str:
     return "background" if value == 0 else f"class {value}"
 
 
-def _numbers_objects(asked: _Asked) -> bool:
+def _numbers_objects(asked: Asked) -> bool:
     """Whether the values number the objects of each mask, as they do where each holds exactly 0 to some k of its own.
 
     Raises:
@@ -200,17 +172,17 @@ def _numbers_objects(asked: _Asked) -> bool:
     )
 
 
-def _objects(asked: _Asked) -> Finding:
+def _objects(asked: Asked) -> Finding:
     counts = [len(file.all.keys) - 1 for file in asked.survey.files]
     names = ["background", "object"]
     reason = (
         f"each mask numbers its objects, from {min(counts)} to {max(counts)} of them; every number is {names[1]}, 0 is "
         f"{names[0]}"
     )
-    return _finding(asked, [(0, 0)], names, reason, rest=1)
+    return made(asked, [(0, 0)], names, reason, rest=1)
 
 
-def _sparse(asked: _Asked) -> Finding:
+def _sparse(asked: Asked) -> Finding:
     """Values with gaps: each found becomes a class."""
     survey = asked.survey
     values = survey.total.keys.tolist()
@@ -218,11 +190,11 @@ def _sparse(asked: _Asked) -> Finding:
     void = [value for value in values if value == asked.ignore_index and _looks_like_ids(values)]
     kept = [value for value in values if value not in void]
     shown = ", ".join(map(str, kept[:8])) + (f" and {len(kept) - 8} more" if len(kept) > 8 else "")
-    names = _names(asked, [("background" if value == 0 else f"class {value}") for value in kept])
+    names = names_for(asked, [("background" if value == 0 else f"class {value}") for value in kept])
     tail = f"; {asked.ignore_index} is not labelled" if void else ""
     reason = f"masks hold the values {shown}, each a class{tail}"
     pairs = [(value, at) for at, value in enumerate(kept)] + [(value, asked.ignore_index) for value in void]
-    return _finding(asked, pairs, names, reason)
+    return made(asked, pairs, names, reason)
 
 
 def _looks_like_ids(values: list[int]) -> bool:
@@ -231,7 +203,7 @@ def _looks_like_ids(values: list[int]) -> bool:
     return len(below) >= 2 and below[-1] < 4 * len(below) + 32
 
 
-def _check_count(asked: _Asked, held: str, count: int) -> None:
+def _check_count(asked: Asked, held: str, count: int) -> None:
     """Refuse more values or colours than classes, and ones that mostly occur in one mask alone."""
     files = asked.survey.files
     colour = asked.survey.kind == "colour"
@@ -239,6 +211,12 @@ def _check_count(asked: _Asked, held: str, count: int) -> None:
     objects = f'objects: `mapping: {{"{background}": background, rest: object}}`' if colour else f"objects: {_OBJECTS}"
     classes = f"classes: {'`mapping:` with a line for each' if colour else 'their `names:` in the order of the ids'}"
     what = f"The masks hold {held}, {count} different ones."
+    if count > _PHOTO_COLOURS:
+        raise asked.doubt(
+            f"{what} That is what photos hold, not masks.",
+            "the folder of the masks: `masks: FOLDER`",
+            "or, if these are masks, their few colours: `mapping:` with a line for each, and `tolerance: 40`",
+        )
     if count > _MOST_CLASSES:
         raise asked.doubt(f"{what} They may number objects, or be classes.", objects, classes)
     if len(files) >= _ENOUGH_FILES and count >= 8:
@@ -252,7 +230,7 @@ def _check_count(asked: _Asked, held: str, count: int) -> None:
             )
 
 
-def _peaked(asked: _Asked, peaks: Peaks) -> Finding:
+def _peaked(asked: Asked, peaks: Peaks) -> Finding:
     """Masks that JPEG or resampling has smeared: what stands out is a class, the rest goes to the nearest."""
     colour = asked.survey.kind == "colour"
     keys: list[Key] = [colour_of(key) for key in peaks.keys] if colour else list(peaks.keys)
@@ -265,11 +243,19 @@ def _peaked(asked: _Asked, peaks: Peaks) -> Finding:
     )
     if peaks.lost:
         reason += f", {100 * peaks.lost:.2g} % to none"
-    names = _names(asked, _default_names(keys))
-    return _finding(asked, [(key, at) for at, key in enumerate(keys)], names, reason, tolerance=peaks.tolerance)
+    void = [key for key in keys if len(keys) > 2 and _is_voc_void(key)]
+    if void:
+        reason += "; VOC's border colour is not labelled"
+    kept = [key for key in keys if key not in void]
+    pairs = [(key, at) for at, key in enumerate(kept)] + [(key, asked.ignore_index) for key in void]
+    return made(asked, pairs, names_for(asked, _default_names(kept)), reason, tolerance=peaks.tolerance)
 
 
-def _by_colour(asked: _Asked) -> Finding:
+def _is_voc_void(key: Key) -> bool:
+    return isinstance(key, tuple) and max(abs(a - b) for a, b in zip(key, _VOC_VOID, strict=True)) <= 8
+
+
+def _by_colour(asked: Asked) -> Finding:
     survey = asked.survey
     if asked.known is not None and asked.known.colours is not None:
         found = _by_known_colours(asked, asked.known, asked.known.colours)
@@ -284,14 +270,14 @@ def _by_colour(asked: _Asked) -> Finding:
     colours = [colour_of(key) for key in keys]
     void = [colour for colour in colours if colour == _VOC_VOID and len(colours) > 2]
     kept: list[Key] = [colour for colour in colours if colour not in void]
-    names = _names(asked, _default_names(kept))
+    names = names_for(asked, _default_names(kept))
     tail = f"; {key_text('colour', _VOC_VOID)}, VOC's border, is not labelled" if void else ""
     reason = f"masks hold {len(kept)} colours, each a class{tail}"
     pairs: list[tuple[Key, int]] = [(key, at) for at, key in enumerate(kept)]
-    return _finding(asked, pairs + [(colour, asked.ignore_index) for colour in void], names, reason)
+    return made(asked, pairs + [(colour, asked.ignore_index) for colour in void], names, reason)
 
 
-def _by_known_colours(asked: _Asked, known: KnownClasses, colours: tuple[Colour, ...]) -> Finding | None:
+def _by_known_colours(asked: Asked, known: KnownClasses, colours: tuple[Colour, ...]) -> Finding | None:
     """By the colours that a file names; None where they are not those of the masks."""
     names = [name for name in known.names if not is_void(name)]
     ids = {name: at for at, name in enumerate(names)}
@@ -315,7 +301,7 @@ def _by_known_colours(asked: _Asked, known: KnownClasses, colours: tuple[Colour,
     ignored = [name for name in known.names if is_void(name)]
     if ignored:
         reason += f"; {', '.join(ignored)} is not labelled"
-    return _finding(asked, pairs, names, reason, tolerance=tolerance, named=True)
+    return made(asked, pairs, names, reason, tolerance=tolerance, named=True)
 
 
 def _default_names(keys: list[Key]) -> list[str]:
@@ -324,68 +310,6 @@ def _default_names(keys: list[Key]) -> list[str]:
         return ["background", "object"]
     names = [f"class {key}" if isinstance(key, int) else colour_name(key) for key in keys]
     return ["background", *names[1:]] if black else names
-
-
-def _names(asked: _Asked, defaults: list[str]) -> list[str]:
-    """The names that a file gives, where it has as many as there are classes; else the defaults."""
-    known = asked.known
-    told = asked.survey.kind != "colour" or defaults == ["background", "object"]  # colours have no order
-    return list(known.names) if told and known is not None and len(known.names) == len(defaults) else defaults
-
-
-def _finding(
-    asked: _Asked,
-    pairs: list[tuple[Key, int]] | list[tuple[int, int]],
-    names: list[str],
-    reason: str,
-    *,
-    rest: int | None = None,
-    tolerance: int = 0,
-    named: bool = False,
-) -> Finding:
-    kind: Kind = "colour" if asked.survey.kind == "colour" else "alpha" if asked.survey.kind == "alpha" else "value"
-    known = asked.known
-    if known is not None and not named and list(known.names) != names:
-        misfit = f"{known.source} names {len(known.names)} classes, but {reason}"
-        if known.stated:
-            raise asked.doubt(f"{misfit}.", "`mapping:`, with a line for each value or colour", "or other `names:`")
-        reason = f"{reason}; {known.source} names {len(known.names)} classes and was left aside"
-    elif known is not None and known.source not in reason:
-        reason = f"{reason}; named by {known.source}"
-    mapping: dict[Key, int] = dict(pairs)
-    ids = {target for target in mapping.values() if target != asked.ignore_index}
-    if kind == "value" and tolerance == 0 and rest is None and all(key == target for key, target in mapping.items()):
-        mapping.setdefault(asked.ignore_index, asked.ignore_index)
-    if len(ids) + (rest is not None) < 2:
-        raise DataError(f"The masks hold a single class beside what is not labelled: {reason}.")
-    encoding = Encoding(kind, tuple(mapping.items()), rest, tolerance, asked.ignore_index, reason)
-    colours = known.colours if known is not None and known.colours is not None and list(known.names) == names else None
-    return Finding(encoding, ClassTable(tuple(names), colours or _colours(asked, mapping, names), asked.ignore_index))
-
-
-def _colours(asked: _Asked, mapping: dict[Key, int], names: list[str]) -> tuple[Colour, ...]:
-    """The masks' own colours where they can be told apart, else distinct ones, the background's black."""
-    own: dict[int, Colour] = {}
-    for key, target in mapping.items():
-        colour = key if isinstance(key, tuple) else asked.survey.palette.get(key)
-        if colour is not None and target not in own:
-            own[target] = colour
-    colours = tuple(own[i] for i in range(len(names))) if own.keys() >= set(range(len(names))) else ()
-    return colours if colours and tellable(colours) else display_colours(names)
-
-
-def tellable(colours: tuple[Colour, ...]) -> bool:
-    """Whether no two of the colours are nearly alike, and at most one is nearly black."""
-    table = np.array(colours)
-    apart = np.abs(table[:, None] - table[None]).max(axis=2)
-    np.fill_diagonal(apart, 255)
-    return bool(apart.min() >= 16 and (table.max(axis=1) < 48).sum() <= 1)
-
-
-def display_colours(names: list[str]) -> tuple[Colour, ...]:
-    """Colours for classes that come without any; "background" is black."""
-    distinct = iter(distinct_colours(len(names)))
-    return tuple((0, 0, 0) if name == "background" else next(distinct) for name in names)
 
 
 def _text(kind: str, key: int) -> str:

@@ -155,7 +155,7 @@ def place(path: Path, root: Path, role: str = "", base: Path | None = None) -> P
             split = splits[0]
             if not kind:
                 continue
-        if depth < above:
+        if depth < above or (base is not None and kind == role):
             continue
         if base is None and kind and not folder:
             role = kind
@@ -297,8 +297,8 @@ def _stated(root: Path, where: str, key: str) -> list[Place]:
         raise DataError(f"There is no folder {base}, which {yaml} names under `{key}`.")
     found = find_images(base, recursive=True)
     if len(fixed) < len(parts):
-        fitting = set(root.glob(where))
-        found = [path for path in found if path in fitting]
+        fitting = set(root.glob(where))  # files, or folders of them
+        found = [path for path in found if not fitting.isdisjoint((path, *path.parents))]
     if not found:
         raise DataError(f"No picture lies in {root / where}, which {yaml} names under `{key}`.")
     return [place(path, root, role, base) for path in found]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pixelwise.data.class_names import KnownClasses, read_class_file
 from pixelwise.data.description import FILE_NAME, Stated, class_table, read_description, stated_encoding, to_yaml
-from pixelwise.data.detection import detect, display_colours, tellable
+from pixelwise.data.detection import detect
 from pixelwise.data.discover import Found, Pair, discover
 from pixelwise.data.encoding import Encoding
+from pixelwise.data.finding import display_colours, tellable
 from pixelwise.data.splits import hold_out
 from pixelwise.data.survey import Survey, survey_masks
 from pixelwise.errors import DataError, OutputError

@@ -25,7 +25,7 @@ class Peaks:
     """What stands out.
 
     Attributes:
-        keys: values or packed colours, sorted.
+        keys: values or packed colours, sorted by their levels in steps of 16.
         tolerance: what differs from one of them by at most this much belongs to the nearest.
         smeared: share of the pixels that are not exactly a peak.
         lost: share of the pixels beyond the tolerance of all.
@@ -50,7 +50,8 @@ def find_peaks(survey: Survey) -> Peaks | None:
     centres = _centres(survey.inner, colour)
     if centres is None or not 2 <= len(centres) <= min(_MOST, distinct // 2):
         return None
-    keys = np.sort(centres)
+    coarse = (_points(centres, colour) + 8) // 16  # so that the order does not hang on what smear adds to zero
+    keys = centres[np.lexsort((centres, *coarse.T[::-1]))]
     points = _points(keys, colour)
     between = np.abs(points[:, None] - points[None]).max(axis=2)
     nearest = int(between[between > 0].min())
