@@ -37,7 +37,9 @@ LAYERS = (
     Layer("leaf", runtime="errors"),
     Layer("leaf", runtime="files labels decoding"),
     Layer("leaf", runtime="images masks"),
-    Layer("part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves"),
+    Layer(
+        "part", runtime="colours render confusion tiling engine card", training="losses recipe checkpoint curves fetch"
+    ),
     Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models"),
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export describe"),
     Layer("part", training="data.loader"),
