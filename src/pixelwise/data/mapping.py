@@ -34,7 +34,7 @@ def map_ids(mask: NDArray[np.uint8], mapping: Mapping[int, int], *, name: str) -
     strangers = mask[labels == _UNKNOWN]
     if strangers.size:
         known = ", ".join(map(str, sorted(mapping)))
-        shown = _shares(strangers.astype(np.int64), mask.size, str)
+        shown = _shares(strangers, mask.size, str)
         raise MaskError(
             f"{name} holds the values {shown} of its pixels; its layout knows {known}: correct the mask, or name the "
             "layout that it was made for."
@@ -61,23 +61,24 @@ def read_colour_mask(path: Path, mapping: Mapping[Colour, int]) -> NDArray[np.ui
     except ImageError as error:
         raise MaskError(str(error)) from error
     packed = _pack(pixels)
-    ordered = sorted((_pack(np.array(colour)).item(), label) for colour, label in mapping.items())
-    colours, labels = np.array([c for c, _ in ordered]), np.array([label for _, label in ordered], dtype=np.uint8)
-    places = np.searchsorted(colours, packed).clip(max=len(colours) - 1)
-    strangers = packed[colours[places] != packed]
+    table = np.zeros(1 << 24, dtype=np.uint16)  # 0: unknown; only the pages that are touched take memory
+    for colour, label in mapping.items():
+        table[_pack(np.array(colour))] = label + 1
+    labels = table[packed]
+    strangers = packed[labels == 0]
     if strangers.size:
         shown = _shares(strangers, packed.size, _colour_name)
         raise MaskError(
             f"{path} holds the colours {shown} of its pixels, which stand for no class; correct the mask or the table "
-            "of colours; a mask that was stored as JPEG or scaled smoothly has lost them."
+            "of colours. A mask that was stored as JPEG or scaled smoothly has lost them."
         )
-    found: NDArray[np.uint8] = labels[places]
-    return found
+    return (labels - 1).astype(np.uint8)
 
 
-def _pack(colours: NDArray[np.integer]) -> NDArray[np.int64]:
+def _pack(colours: NDArray[np.integer]) -> NDArray[np.int32]:
     """Colours (..., 3) as one number of 24 bits each."""
-    packed: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    red, green, blue = (colours[..., i].astype(np.int32) for i in range(3))
+    packed: NDArray[np.int32] = red << 16 | green << 8 | blue
     return packed
 
 
@@ -85,7 +86,7 @@ def _colour_name(packed: int) -> str:
     return f"({packed >> 16}, {packed >> 8 & 255}, {packed & 255})"
 
 
-def _shares(strangers: NDArray[np.int64], total: int, name: Callable[[int], str]) -> str:
+def _shares(strangers: NDArray[np.integer], total: int, name: Callable[[int], str]) -> str:
     """The commonest values, each with its share of all pixels: "7 (12 %), 9 (0.5 %)"."""
     values, counts = np.unique(strangers, return_counts=True)
     order = np.argsort(-counts, kind="stable")
