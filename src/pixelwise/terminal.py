@@ -32,11 +32,15 @@ def counting_progress(total: int, what: str) -> Iterator[Callable[[float], None]
 
 @contextmanager
 def download_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error a file; gives the function that is told a name, the bytes so far, and all."""
+    """A progress bar a file, on standard error where that is a terminal.
+
+    Gives the function that is told a file's name, the bytes so far, and all.
+    """
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    terminal = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def report(name: str, done: int, total: int) -> None:

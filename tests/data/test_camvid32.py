@@ -121,3 +121,9 @@ def test_a_class_of_another_dataset_cannot_be_grouped(kaggle: Path):
     assert open_dataset("camvid32", kaggle, "train").classes.names == ("roof",)
     with pytest.raises(DataError, match="'roof' is in none of the 11 groups"):
         open_dataset("camvid32", kaggle, "train", {"classes": "11"})
+
+
+def test_a_folder_without_photos_is_named(kaggle: Path):
+    (kaggle / "val" / "val_1.png").unlink()
+    with pytest.raises(DataError, match="val holds no photos"):
+        open_dataset("camvid32", kaggle, "val")

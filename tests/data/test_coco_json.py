@@ -150,6 +150,7 @@ def test_polygons_by_hand():
         ({"category_id": 3, "segmentation": {"size": [4, 6], "counts": "~~"}}, "in compressed runs"),
         ({"category_id": 3, "segmentation": {"size": [4, 6], "counts": "P"}}, "end inside a number"),
         ({"category_id": 3, "segmentation": {"size": [6, 4], "counts": [24]}}, r"of the size \[6, 4\]"),
+        ({"category_id": 3, "segmentation": []}, "a box but no outline"),
         ({"category_id": 3}, "segmentation"),
     ],
 )
@@ -173,6 +174,13 @@ def test_cocos_own_folders(write: Any, photos: str):
     assert recognise(root) == "coco_json"
     assert splits("coco_json", root) == ["train", "val"]
     assert len(open_dataset("coco_json", root, "train")) == 3
+
+
+def test_two_photos_of_one_name_are_refused(write: Any):
+    content = annotated(photos=2)
+    content["images"][1]["file_name"] = "p0.jpg"
+    with pytest.raises(DataError, match=r"coco\.json .*two photos of the same name"):
+        open_dataset("coco_json", write(content), "train")
 
 
 def test_roboflows_folders_and_its_grouping_category(write: Any):

@@ -138,7 +138,10 @@ class CamVid32(Pairs):
 def _photos(root: Path, split: str) -> list[Path]:
     folder = root / _PHOTOS
     if not folder.is_dir():
-        return find_images(root / split)
+        photos = find_images(root / split)
+        if not photos:
+            raise DataError(f"{root / split} holds no photos.")
+        return photos
     path = root / f"{split}.txt"
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines()

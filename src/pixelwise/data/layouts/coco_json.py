@@ -177,12 +177,15 @@ def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:
     annotations: dict[int, list[dict[str, Any]]] = {}
     for annotation in content.get("annotations", []):
         annotations.setdefault(int(annotation["image_id"]), []).append(annotation)
-    return {
+    photos = {
         str(Path(image["file_name"]).with_suffix("")): _Photo(
             str(image["file_name"]), int(image["height"]), int(image["width"]), annotations.get(int(image["id"]), [])
         )
         for image in content["images"]
     }
+    if len(photos) < len(content["images"]):
+        raise ValueError("two photos of the same name")
+    return photos
 
 
 def _draw(photo: _Photo, ids: Mapping[int, int], ignore_index: int) -> NDArray[np.uint8]:
@@ -225,6 +228,8 @@ def _area(annotation: Mapping[str, Any]) -> float:
 
 def _polygons(shape: list[Any]) -> Iterator[NDArray[np.float64]]:
     """The parts of an object, each (N, 2) x and y."""
+    if not shape:
+        raise ValueError("an object has a box but no outline")
     for part in shape:
         points = np.asarray(part, dtype=np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
