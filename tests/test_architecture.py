@@ -41,7 +41,7 @@ LAYERS = (
     Layer(
         "part",
         runtime="colours render confusion tiling engine card",
-        training="losses recipe checkpoint curves processes run_log",
+        training="losses recipe checkpoint curves processes run_log fetch",
     ),
     Layer("part", runtime="panel bootstrap boundary bundle data", training="acceleration models optimization"),
     Layer("part", runtime="metrics segmentation catalogue fingerprint", training="data.transforms export describe"),

@@ -32,6 +32,27 @@ def counting_progress(total: int, what: str) -> Iterator[Callable[[float], None]
 
 
 @contextmanager
+def download_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar a file, on standard error where that is a terminal.
+
+    Gives the function that is told a file's name, the bytes so far, and all.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    terminal = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield report
+
+
+@contextmanager
 def training_progress(*, shown: bool = True) -> Iterator[Watcher]:
     """A progress bar on standard error with loss, validation score, speed and time left."""
     if not shown:

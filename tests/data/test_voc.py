@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conftest import SavePicture
-from pixelwise.data import open_dataset, recognise
+from pixelwise.data import open_dataset, recognise, splits
 from pixelwise.data.sample import read_split
 from pixelwise.errors import DataError, MaskError
 from pixelwise.labels import VOC
@@ -93,6 +93,25 @@ def test_the_layout_is_recognised_by_its_folders(root: Path):
     (root / "categories.json").touch()
     with pytest.raises(DataError, match="could be any of: coco_voc, voc; name its layout"):
         recognise(root)
+
+
+def test_masks_of_sbd_are_read_where_voc_has_none(root: Path, save_picture: SavePicture):
+    for name in COLOURS:
+        save_picture(root / "SegmentationClassAug" / f"{name}.png", np.full((2, 3), 7, dtype=np.uint8))
+    (root / "SegmentationClass" / "two.png").unlink()
+    (root / "ImageSets" / "Segmentation" / "train_aug.txt").write_text("one\ntwo\n")
+    dataset = open_dataset("voc", root, "train_aug")
+    assert dataset[0].mask.tolist() == MASK.tolist()
+    assert dataset[1].mask.tolist() == [[7] * 3] * 2
+
+
+def test_the_archives_own_folders_are_looked_into(root: Path, tmp_path_factory: pytest.TempPathFactory):
+    above = tmp_path_factory.mktemp("archive")
+    (above / "VOCdevkit").mkdir()
+    (above / "VOCdevkit" / "VOC2012").symlink_to(root)
+    assert recognise(above) == "voc"
+    assert splits("voc", above) == ["train", "val"]
+    assert open_dataset("voc", above, "val")[0].mask.tolist() == MASK.tolist()
 
 
 def test_real_photos_have_masks_of_their_size_with_borders_left_out(shared_data: Path):

@@ -48,14 +48,18 @@ class Pairs:
     def __getitem__(self, index: int) -> Sample:
         image = read_image(self.image_paths[index]).pixels
         mask = self.mask(index)
-        check_size(mask, image, name=str(self.mask_paths[index]))
+        check_size(mask, image, name=self._mask_name(index))
         return Sample(image=image, mask=mask, id=self.ids[index])
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The mask alone, uint8 (H, W) class ids or `classes.ignore_index`; quicker than the whole sample."""
         mask = self._decode(index)
-        check_labels(mask, self.classes, name=str(self.mask_paths[index]))
+        check_labels(mask, self.classes, name=self._mask_name(index))
         return mask
+
+    def _mask_name(self, index: int) -> str:
+        """What messages call the mask: its file."""
+        return str(self.mask_paths[index])
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         """The mask as class ids, uint8 (H, W), not yet checked."""

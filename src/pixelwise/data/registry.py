@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pixelwise.data.sample import Dataset
+from pixelwise.data.splits import TRAIN_SPLITS, VAL_SPLITS
 from pixelwise.errors import DataError, did_you_mean
-
-TRAIN_SPLITS = ("train", "training")
-VAL_SPLITS = ("val", "valid", "validation")
-"""What splits to learn from, and to choose the best weights on, are called, in the order of preference."""
 
 
 class Reader(Protocol):

@@ -95,3 +95,23 @@ def check_size(mask: NDArray[np.uint8], image: NDArray[np.uint8], *, name: str) 
     if mask.shape != image.shape[:2]:
         sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image)]
         raise DataError(f"{name} is {sizes[0]} pixels, but its photo is {sizes[1]}; they must have the same size.")
+
+
+def check_option(name: str, value: str, choices: Sequence[str]) -> None:
+    """Check that an option of a layout has one of the values it may have.
+
+    Raises:
+        DataError: it has not; the message gives the choices.
+    """
+    if value not in choices:
+        raise DataError(f"The option {name} is one of {', '.join(choices)}, not {value!r}.")
+
+
+def check_split(split: str, there: Sequence[str], *, root: Path) -> None:
+    """Check that a dataset has a split.
+
+    Raises:
+        DataError: it has not; the message gives those there are.
+    """
+    if split not in there:
+        raise DataError(f"{root} has no split {split!r}; it has: {', '.join(there) or 'none'}.")

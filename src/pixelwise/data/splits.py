@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+
+TRAIN_SPLITS = ("train", "training")
+VAL_SPLITS = ("val", "valid", "validation")
+"""What splits to learn from, and to choose the best weights on, are called, in the order of preference."""
 
 
 def hold_out(
@@ -39,3 +43,20 @@ def hold_out(
     if len(held) == len(ids):
         held = held[1:]
     return sorted(set(ids) - set(held)), sorted(held)
+
+
+def with_validation(
+    lists: Mapping[str, Sequence[str]], *, whole: str = "train", group: Callable[[str], str] = lambda name: ""
+) -> dict[str, list[str]]:
+    """The splits of a dataset that may have come without a validation split.
+
+    Args:
+        lists: split -> the ids that are in it, as they came.
+        whole: the split that is divided into `train` and `val` by `hold_out` where there is no val, valid or
+            validation; one of another name than `train` stays as well. A single photo is not divided.
+        group: as for `hold_out`.
+    """
+    complete = {name: list(ids) for name, ids in lists.items()}
+    if len(complete.get(whole, ())) > 1 and not any(name in complete for name in VAL_SPLITS):
+        complete["train"], complete["val"] = hold_out(complete[whole], group=group)
+    return complete

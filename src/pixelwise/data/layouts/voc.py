@@ -1,8 +1,13 @@
 """Pascal VOC's layout: `JPEGImages/`, `SegmentationClass/`, `ImageSets/Segmentation/SPLIT.txt`.
 
-Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015. The split
-`train_aug` adds the masks of Hariharan et al., "Semantic Contours from Inverse Detectors", ICCV 2011 (SBD), in the same
-layout.
+All that may also lie in `VOCdevkit/VOC2012/`, as the official archive has it.
+
+The split `train_aug` adds the masks of SBD, which are drawn more coarsely and have no borders. Where they have a
+folder of their own, `SegmentationClassAug/`, it is looked into for what `SegmentationClass/` lacks: a photo that has
+both kinds of mask gets VOC's.
+
+Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", IJCV 2015; SBD: Hariharan et
+al., "Semantic Contours from Inverse Detectors", ICCV 2011.
 """
 
 from __future__ import annotations
@@ -20,26 +25,40 @@ class VOCSegmentation(Pairs):
     """Pascal VOC 2012 segmentation, or any dataset in its layout and classes.
 
     Args:
-        root: the directory that holds `JPEGImages`.
+        root: the directory that holds `JPEGImages`, or the one above `VOCdevkit`.
         split: the name of a list in `ImageSets/Segmentation`: train, val, train_aug, ...
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        ids = read_split(root / "ImageSets" / "Segmentation" / f"{split}.txt")
+        home = _home(root)
+        ids = read_split(home / "ImageSets" / "Segmentation" / f"{split}.txt")
         super().__init__(
             classes=VOC,
             split=split,
             ids=ids,
-            image_paths=[root / "JPEGImages" / f"{name}.jpg" for name in ids],
-            mask_paths=[root / "SegmentationClass" / f"{name}.png" for name in ids],
+            image_paths=[home / "JPEGImages" / f"{name}.jpg" for name in ids],
+            mask_paths=[_mask_path(home, name) for name in ids],
         )
 
     @staticmethod
     def recognises(root: Path) -> bool:
         """Whether a directory has this layout, by a look at its names."""
-        return (root / "JPEGImages").is_dir() and (root / "ImageSets" / "Segmentation").is_dir()
+        home = _home(root)
+        # A table of labels says that the classes are others: that is CVAT's export.
+        is_cvat = (home / "labelmap.txt").is_file()
+        return (home / "JPEGImages").is_dir() and (home / "ImageSets" / "Segmentation").is_dir() and not is_cvat
 
     @staticmethod
     def splits(root: Path) -> list[str]:
         """The splits that there are lists of."""
-        return split_lists(root / "ImageSets" / "Segmentation")
+        return split_lists(_home(root) / "ImageSets" / "Segmentation")
+
+
+def _home(root: Path) -> Path:
+    inside = root / "VOCdevkit" / "VOC2012"
+    return inside if inside.is_dir() else root
+
+
+def _mask_path(home: Path, name: str) -> Path:
+    own, added = (home / folder / f"{name}.png" for folder in ("SegmentationClass", "SegmentationClassAug"))
+    return added if not own.is_file() and added.is_file() else own
