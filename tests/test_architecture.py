@@ -42,11 +42,11 @@ LAYERS = (
     Layer("part", runtime="metrics segmentation catalogue", training="data.transforms export describe"),
     Layer("part", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained"),
-    Layer("verb", runtime="api batch evaluate"),
+    Layer("verb", runtime="api batch evaluate doctor"),
     Layer("verb", training="trained"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
-    Layer("cli", runtime="report listing"),
+    Layer("cli", runtime="report listing doctor.summary"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )
