@@ -252,7 +252,7 @@ def doctor(
     if html is not None:
         from pixelwise.doctor.page import write_page
 
-        write_page(html, diagnosis, opened.datasets, name=str(data))
+        write_page(html, diagnosis, opened.datasets, root=data)
         print(f"-> {html}")
     if json_file is not None:
         save_diagnosis(json_file, diagnosis)

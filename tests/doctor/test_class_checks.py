@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
 from broken import SIZE, Folder, blob, of_kind, sound
+
 from pixelwise.doctor import quick_check
 from pixelwise.doctor.findings import CLASS_ABSENT, CLASS_RARE, CLASS_UNLEARNT, CLASS_UNMEASURED
 

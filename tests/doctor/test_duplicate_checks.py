@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from broken import SIZE, Folder, blob, crop, of_kind, sound
 from PIL import Image
 
-from broken import SIZE, Folder, blob, crop, of_kind, sound
 from pixelwise.doctor.duplicate_checks import leaks, near_leaks
 from pixelwise.doctor.facts import Look, PairFacts, PhotoFacts, fingerprint
 from pixelwise.doctor.findings import LEAK, NEAR_LEAK, REPEATED, Place

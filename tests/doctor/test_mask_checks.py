@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from broken import SIZE, Folder, blob, of_kind, sound
+
 from pixelwise.doctor.findings import IGNORED, ONLY_BACKGROUND, SAME_MASK, SINGLE_CLASS, UNLIKE, Kind
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pixelwise.doctor.facts import Look, MaskFacts, PairFacts
 from pixelwise.doctor.findings import LEAK, NEAR_LEAK, REPEATED, Finding
-from pixelwise.doctor.survey import SplitFacts
+from pixelwise.doctor.survey import SplitFacts, rank
 
 MOST_BITS = 10
 LEAST_CORRELATION = 0.95
@@ -60,7 +60,7 @@ def leaks(splits: Sequence[SplitFacts]) -> Iterator[tuple[Sighting, Sighting]]:
     """
     apart = _apart(splits)
     for group in _same_photos(splits):
-        ranked = sorted(group, key=lambda sighting: _rank(sighting.split))
+        ranked = sorted(group, key=lambda sighting: rank(sighting.split.name))
         for number, dropped in enumerate(ranked):
             later = (kept for kept in ranked[:number:-1] if (id(dropped.split), id(kept.split)) in apart)
             if kept := next(later, None):
@@ -92,7 +92,7 @@ def near_leaks(splits: Sequence[SplitFacts]) -> list[Finding]:
     """
     apart = _apart(splits)
     findings: dict[Path, Finding] = {}
-    for one, other in itertools.combinations(sorted(splits, key=_rank), 2):
+    for one, other in itertools.combinations(sorted(splits, key=lambda split: rank(split.name)), 2):
         if (id(one), id(other)) not in apart:
             continue
         for twin, photo in _near_twins(_sightings(one), _sightings(other)):
@@ -163,10 +163,6 @@ def _apart(splits: Sequence[SplitFacts]) -> set[tuple[int, int]]:
         and not files[id(one)] <= files[id(other)]
         and not files[id(other)] <= files[id(one)]
     }
-
-
-def _rank(split: SplitFacts) -> int:
-    return 0 if split.learns else 1 if split.name.startswith("val") else 2
 
 
 def _masks_differ(one: Sighting, other: Sighting) -> str:

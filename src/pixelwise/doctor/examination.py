@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from pixelwise.doctor.file_checks import (
 )
 from pixelwise.doctor.findings import KINDS, SEVERITIES, SPLIT, Advance, Finding, Severity
 from pixelwise.doctor.mask_checks import plain_masks, shared_masks, unlike_masks
-from pixelwise.doctor.survey import SplitFacts, look_at
+from pixelwise.doctor.survey import SplitFacts, look_at, rank
 from pixelwise.errors import DataError, PixelwiseError
 
 Check = Callable[[Sequence[SplitFacts]], list[Finding]]
@@ -66,6 +67,10 @@ class Diagnosis:
     splits: tuple[SplitFacts, ...]
     findings: tuple[Finding, ...]
 
+    def groups(self) -> list[tuple[Finding, ...]]:
+        """The findings that are of the same severity and kind, together."""
+        return [tuple(group) for _, group in groupby(self.findings, lambda finding: (finding.severity, finding.kind))]
+
     def of(self, severity: Severity) -> list[Finding]:
         """The findings of a severity."""
         return [finding for finding in self.findings if finding.severity == severity]
@@ -76,7 +81,7 @@ class Diagnosis:
         errors = Counter(finding.kind.title for finding in self.of("error"))
         if not errors:
             return "Training may start."
-        return f"Training would fail: {', '.join(f'{number} {title}' for title, number in errors.items())}."
+        return f"Training would fail: {', '.join(f'{title} ({number})' for title, number in errors.items())}."
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as a JSON-ready object."""
@@ -106,7 +111,7 @@ def open_all(layout: str, root: Path) -> Opened:
         DataError: there is no such layout or directory, or it has no split that can be opened.
     """
     datasets, findings, errors = [], [], []
-    for name in splits(layout, root):
+    for name in sorted(splits(layout, root), key=lambda name: (rank(name), name)):
         try:
             datasets.append(as_pairs(open_dataset(layout, root, name, check_files=False)))
         except PixelwiseError as error:
@@ -157,7 +162,9 @@ def quick_check(datasets: Sequence[Pairs]) -> list[Finding]:
 
 
 def _findings(facts: Sequence[SplitFacts], checks: Sequence[Check]) -> list[Finding]:
-    return [finding for check in checks for finding in check(facts)]
+    """What the checks find; of a file that is in several splits, each thing once."""
+    found = [finding for check in checks for finding in check(facts)]
+    return list({(finding.kind, finding.sentence): finding for finding in reversed(found)}.values())[::-1]
 
 
 def _sorted(findings: Sequence[Finding]) -> tuple[Finding, ...]:

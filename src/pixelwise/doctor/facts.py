@@ -170,5 +170,5 @@ def _is_grey(photo: NDArray[np.uint8]) -> bool:
 
 def _digest(pixels: NDArray[np.uint8]) -> bytes:
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(memoryview(np.ascontiguousarray(pixels)))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()

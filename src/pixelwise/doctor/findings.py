@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,10 @@ class Finding:
     files: tuple[Path, ...]
     sentence: str
     places: tuple[Place, ...] = ()
+
+    def sentence_in(self, root: Path) -> str:
+        """The sentence, with files named as they lie in a directory."""
+        return self.sentence.replace(f"{root}{os.sep}", "")
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 from pathlib import Path
 
 from pixelwise.data.pairs import Pairs
@@ -42,39 +41,38 @@ a { color: inherit; }
 """
 
 
-def write_page(path: Path, diagnosis: Diagnosis, datasets: Sequence[Pairs], *, name: str) -> None:
+def write_page(path: Path, diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> None:
     """Write the page.
 
     Args:
         path: where to.
         diagnosis: what was found.
         datasets: those that were examined, to take pictures from.
-        name: of the dataset, for the title.
+        root: of the dataset, for the title and to shorten paths.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_atomically(path, page(diagnosis, datasets, name=name).encode("utf-8", "replace"))
+    write_atomically(path, page(diagnosis, datasets, root=root).encode("utf-8", "replace"))
 
 
-def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, name: str) -> str:
+def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> str:
     """The page as text; see `write_page`."""
-    groups = [(first, list(group)) for first, group in groupby(diagnosis.findings, lambda f: (f.severity, f.kind))]
+    groups = diagnosis.groups()
     style = "error" if diagnosis.of("error") else "note"
     counts = ", ".join(f"{split.name} {len(split.pairs)}" for split in diagnosis.splits)
     summary = ", ".join(_counted(len(diagnosis.of(severity)), severity) for severity in SEVERITIES)
     body = [
-        f"<h1>{escape(name)}</h1>",
+        f"<h1>{escape(str(root))}</h1>",
         f'<p class="verdict {style}">{escape(diagnosis.verdict)}</p>',
         f'<p class="soft">Pairs: {escape(counts)}. {summary}.</p>',
         "<ul>",
         *(
-            f'<li><a href="#{severity}-{kind.name}"><span class="{severity}">{severity}</span>: '
-            f"{len(findings)} {escape(kind.title)}</a></li>"
-            for (severity, kind), findings in groups
+            f'<li><a href="#{first.severity}-{first.kind.name}">{_heading(first)} ({1 + len(others)})</a></li>'
+            for first, *others in groups
         ),
         "</ul>",
-        *(_section(findings, datasets) for _, findings in groups),
+        *(_section(findings, datasets, root) for findings in groups),
         '<h2 id="classes">Classes</h2>',
         '<p class="soft">Share of the labelled pixels; the length of a bar is its square root.</p>',
         f'<div class="wide">{class_chart(diagnosis.splits)}</div>',
@@ -82,12 +80,14 @@ def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, name: str) -> str:
         f'<div class="wide">{size_chart(diagnosis.splits)}</div>',
         '<p class="soft">Made by pixelwise doctor.</p>',
     ]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(name)}</title>'
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(str(root))}</title>'
+    )
     start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
     return "\n".join([start, *body, "</body></html>\n"])
 
 
-def _section(findings: Sequence[Finding], datasets: Sequence[Pairs]) -> str:
+def _section(findings: Sequence[Finding], datasets: Sequence[Pairs], root: Path) -> str:
     """Findings of one kind and severity: pictures of the first, a list of the rest."""
     first = findings[0]
     cards: list[str] = []
@@ -95,22 +95,25 @@ def _section(findings: Sequence[Finding], datasets: Sequence[Pairs]) -> str:
     for finding in findings:
         shown = picture(datasets, finding.places[:2]) if len(cards) < _PICTURES else None
         if shown is None:
-            rest.append(f"<li>{escape(finding.sentence)}</li>")
+            rest.append(f"<li>{escape(finding.sentence_in(root))}</li>")
             continue
         alt = escape(finding.kind.title, quote=True)
         image = f'<img alt="{alt}" src="{data_uri(shown)}">'
-        cards.append(f"<figure>{image}<figcaption>{escape(finding.sentence)}</figcaption></figure>")
+        cards.append(f"<figure>{image}<figcaption>{escape(finding.sentence_in(root))}</figcaption></figure>")
     more = f"<p>and {len(rest) - _LISTED} more.</p>" if len(rest) > _LISTED else ""
     listed = f"<details{'' if cards else ' open'}><summary>{len(rest)} {'more' if cards else 'in all'}</summary>"
     return "\n".join(
         [
-            f'<h2 id="{first.severity}-{first.kind.name}"><span class="{first.severity}">{first.severity}</span>: '
-            f"{len(findings)} {escape(first.kind.title)}</h2>",
+            f'<h2 id="{first.severity}-{first.kind.name}">{_heading(first)} ({len(findings)})</h2>',
             f'<p class="soft">{escape(first.kind.cost)}</p>',
             f'<div class="cards">{"".join(cards)}</div>' if cards else "",
             f"{listed}<ul>{''.join(rest[:_LISTED])}</ul>{more}</details>" if rest else "",
         ]
     )
+
+
+def _heading(finding: Finding) -> str:
+    return f'<span class="{finding.severity}">{finding.severity}</span>: {escape(finding.kind.title)}'
 
 
 def _counted(number: int, what: str) -> str:

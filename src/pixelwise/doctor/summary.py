@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import groupby
 from pathlib import Path
 
 from rich.table import Table
@@ -32,7 +31,7 @@ def print_diagnosis(diagnosis: Diagnosis, *, root: Path, layout: str) -> None:
         out.print(f"  {split.name}: {len(split.pairs)} pairs{_sizes(split)}", soft_wrap=True)
     out.print(_classes(diagnosis.splits))
     if diagnosis.findings:
-        out.print(_findings(diagnosis))
+        out.print(_findings(diagnosis, root))
     out.print(Text(diagnosis.verdict, style="bold red" if diagnosis.of("error") else "bold green"), soft_wrap=True)
 
 
@@ -79,7 +78,7 @@ def _sizes(split: SplitFacts) -> str:
 
 
 def _classes(splits: tuple[SplitFacts, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=22)
     shown = splits[:_SPLITS_SHOWN]
     table.add_column("", no_wrap=True, min_width=_BAR)
@@ -101,14 +100,13 @@ def _classes(splits: tuple[SplitFacts, ...]) -> Table:
     return table
 
 
-def _findings(diagnosis: Diagnosis) -> Table:
+def _findings(diagnosis: Diagnosis, root: Path) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
-    for (severity, kind), group in groupby(diagnosis.findings, lambda finding: (finding.severity, finding.kind)):
-        findings = list(group)
-        sentence = findings[0].sentence
-        text = Text.assemble((kind.title, "bold"), f"\n{'' if len(findings) == 1 else 'First: '}{sentence}")
-        table.add_row(Text(severity, style=_STYLES[severity]), str(len(findings)), text)
+    for first, *others in diagnosis.groups():
+        more = f" ({len(others)} more)" if others else ""
+        text = Text.assemble((first.kind.title, "bold"), f"\n{first.sentence_in(root)}{more}")
+        table.add_row(Text(first.severity, style=_STYLES[first.severity]), str(1 + len(others)), text)
     return table

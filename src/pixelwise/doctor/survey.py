@@ -24,6 +24,11 @@ _MOST_PROCESSES = 16
 _AT_ONCE = 16
 
 
+def rank(split: str) -> int:
+    """0 for a split to learn from, by its name: train, training, trainval, train_aug; 1 for validation; else 2."""
+    return 0 if split.startswith("train") else 1 if split.startswith("val") else 2
+
+
 @dataclass(frozen=True)
 class SplitFacts:
     """What is known of a split.
@@ -42,8 +47,8 @@ class SplitFacts:
 
     @property
     def learns(self) -> bool:
-        """Whether it is there to be learnt from, as its name tells: train, training, trainval, train_aug."""
-        return self.name.startswith("train")
+        """Whether it is there to be learnt from."""
+        return rank(self.name) == 0
 
     @cached_property
     def photos(self) -> list[tuple[PairFacts, PhotoFacts]]:
@@ -77,7 +82,8 @@ class SplitFacts:
     @property
     def photos_with(self) -> NDArray[np.int64]:
         """In how many photos each class occurs: int64 (classes,)."""
-        return np.count_nonzero(self.counts, axis=0)
+        photos: NDArray[np.int64] = (self.counts > 0).sum(axis=0)
+        return photos
 
 
 def look_at(datasets: Sequence[Pairs], *, deep: bool, advance: Advance) -> tuple[SplitFacts, ...]:
