@@ -58,3 +58,11 @@ def test_a_mask_unlike_the_others_is_told(tmp_path: Path):
     assert [finding.files[0] for finding in findings] == [noisy, inverted]
     assert "borders is far above" in findings[0].sentence
     assert "share of" in findings[1].sentence
+
+
+def test_a_photo_that_cannot_be_read_shares_no_mask(tmp_path: Path):
+    folder = sound(tmp_path)
+    path, _ = folder.add("train", 20, mask=blob(20))
+    folder.add("train", 21, mask=blob(20))
+    path.write_text("no photo")
+    assert of_kind(folder.examined(), SAME_MASK) == []

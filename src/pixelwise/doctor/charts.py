@@ -9,7 +9,7 @@ from html import escape
 from pixelwise.colours import distinct_colours, for_display
 from pixelwise.doctor.survey import SplitFacts
 
-_ROW, _NAME, _BAR = 26, 150, 300  # pixels
+_ROW, _NAME, _BAR = 26, 150, 180  # pixels
 _SIDE = 320
 
 
@@ -30,7 +30,7 @@ def class_chart(splits: Sequence[SplitFacts]) -> str:
             share, photos = float(split.shares[row]), int(split.photos_with[row])
             left, length = _NAME + column * number, _BAR * math.sqrt(share / highest)
             parts.append(
-                f'<rect class="bar" x="{left}" y="{top + 4}" width="{max(length, 1):.1f}" height="{_ROW - 9}" '
+                f'<rect class="bar" x="{left}" y="{top + 4}" width="{max(length, float(share > 0)):.1f}" height="{_ROW - 9}" '
                 f'fill="rgb{colour}"><title>{escape(name)}: {share:.3%} of the pixels</title></rect>'
             )
             parts.append(_text(left + length + 6, top + 17, f"{percent(share)}, {photos} photos", "soft"))

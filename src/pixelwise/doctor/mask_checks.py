@@ -43,7 +43,7 @@ def shared_masks(splits: Sequence[SplitFacts]) -> list[Finding]:
     owners: dict[bytes, list[tuple[SplitFacts, PairFacts]]] = defaultdict(list)
     for split in splits:
         for pair, mask in split.masks:
-            if np.count_nonzero(mask.counts) > 1:
+            if np.count_nonzero(mask.counts) > 1 and isinstance(pair.photo, PhotoFacts):
                 owners[mask.digest].append((split, pair))
     findings = []
     for group in owners.values():
@@ -60,14 +60,14 @@ def shared_masks(splits: Sequence[SplitFacts]) -> list[Finding]:
 
 
 def unlike_masks(splits: Sequence[SplitFacts]) -> list[Finding]:
-    """Masks whose borders or class shares are far from those of all other masks of the dataset.
+    """Masks of several classes whose borders or class shares are far from those of all others of the dataset.
 
     How far: the modified z-score, 0.6745 (x - median) / MAD, of the logarithm of the borders' length, and of the
     log-odds of each class that most masks have more than a little of.
 
     Source: Iglewicz and Hoaglin, "How to detect and handle outliers", ASQC Quality Press 1993.
     """
-    masks = [(split, pair, mask) for split in splits for pair, mask in split.masks if _has_classes(split, mask)]
+    masks = [(split, pair, mask) for split in splits for pair, mask in split.masks if _has_regions(split, mask)]
     if len(masks) < _ENOUGH:
         return []
     borders = np.log(np.maximum([mask.border for *_, mask in masks], 1e-4))
@@ -95,8 +95,8 @@ def _photo_of(pair: PairFacts) -> object:
     return pair.photo_path
 
 
-def _has_classes(split: SplitFacts, mask: MaskFacts) -> bool:
-    return bool(mask.counts[: len(split.classes)].any())
+def _has_regions(split: SplitFacts, mask: MaskFacts) -> bool:
+    return np.count_nonzero(mask.counts[: len(split.classes)]) > 1
 
 
 def _modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:
