@@ -125,7 +125,7 @@ def test_charts_are_wellformed_and_true(tmp_path: Path):
     assert len(widths) == 3 * 2
     shares = [float(split.shares[index]) for index in range(3) for split in splits]
     highest = max(shares)
-    assert widths == pytest.approx([180 * (share / highest) ** 0.5 for share in shares], abs=0.1)
+    assert widths == pytest.approx([150 * (share / highest) ** 0.5 for share in shares], abs=0.1)
     texts = "".join(chart.itertext())
     assert f"{percent(float(splits[0].shares[1]))}, 6 photos" in texts
     sizes = ElementTree.fromstring(size_chart(splits))

@@ -9,7 +9,7 @@ from html import escape
 from pixelwise.colours import distinct_colours, for_display
 from pixelwise.doctor.survey import SplitFacts
 
-_ROW, _NAME, _BAR = 26, 150, 180  # pixels
+_ROW, _NAME, _BAR = 26, 150, 150  # pixels
 _SIDE = 320
 
 
@@ -19,7 +19,7 @@ def class_chart(splits: Sequence[SplitFacts]) -> str:
     Shares of classes lie decades apart, so the length is the square root of the share.
     """
     names, colours = splits[0].classes.names, for_display(splits[0].classes).colours
-    column = _BAR + 130
+    column = _BAR + 170
     width, height = _NAME + column * len(splits), _ROW * (len(names) + 1) + 6
     highest = max((float(split.shares.max()) for split in splits), default=0.0) or 1.0
     parts = [_text(_NAME + column * i, 16, f"{s.name}, {len(s.masks)} photos", "strong") for i, s in enumerate(splits)]
@@ -28,9 +28,9 @@ def class_chart(splits: Sequence[SplitFacts]) -> str:
         parts.append(_text(_NAME - 10, top + 17, _short(name), "", "end", name))
         for number, split in enumerate(splits):
             share, photos = float(split.shares[row]), int(split.photos_with[row])
-            left, length = _NAME + column * number, _BAR * math.sqrt(share / highest)
+            left, length = _NAME + column * number, max(_BAR * math.sqrt(share / highest), float(share > 0))
             parts.append(
-                f'<rect class="bar" x="{left}" y="{top + 4}" width="{max(length, float(share > 0)):.1f}" height="{_ROW - 9}" '
+                f'<rect class="bar" x="{left}" y="{top + 4}" width="{length:.1f}" height="{_ROW - 9}" '
                 f'fill="rgb{colour}"><title>{escape(name)}: {share:.3%} of the pixels</title></rect>'
             )
             parts.append(_text(left + length + 6, top + 17, f"{percent(share)}, {photos} photos", "soft"))
