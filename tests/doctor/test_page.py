@@ -13,6 +13,7 @@ from broken import CLASSES, SIZE, Folder, blob, crop, sound
 from PIL import Image
 
 from pixelwise.colours import for_display
+from pixelwise.doctor import examine
 from pixelwise.doctor.charts import class_chart, percent, size_chart
 from pixelwise.doctor.findings import Place
 from pixelwise.doctor.page import page, write_page
@@ -109,9 +110,13 @@ def test_of_many_findings_twelve_are_pictured_and_the_rest_listed(tmp_path: Path
     assert str(tmp_path) not in section
 
 
-def test_the_page_of_a_sound_dataset_says_so(tmp_path: Path):
+def test_the_page_of_a_sound_dataset_says_so_and_how_it_was_understood(tmp_path: Path):
     folder = sound(tmp_path)
-    text = page(folder.examined(), folder.datasets(), root=tmp_path)
+    datasets = folder.datasets()
+    for dataset in datasets:
+        dataset.finding = "0 is <sky>."
+    text = page(examine(datasets), datasets, root=tmp_path)
+    assert text.count("0 is &lt;sky&gt;.") == 1
     assert "Training may start." in text
     assert "no errors, no warnings, no notes" in text
     assert "<figure>" not in text

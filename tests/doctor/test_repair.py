@@ -102,6 +102,18 @@ def test_what_is_broken_is_mended_or_left_out_and_the_copy_has_no_error(tmp_path
     np.testing.assert_array_equal(read_index_mask(masks / "val" / "val27.png"), blob(27).T)
 
 
+def test_what_splits_share_rightly_is_stored_once_in_the_smallest(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    train, val = folder.splits["train"], folder.splits["val"]
+    folder.splits = {"train": train[:2], "train_aug": train, "trainval": [*train[:2], *val], "val": val}
+    folder.splits["train_aug"] = [*train, val[0]]  # a leak, of one file: it stays in val
+    done = repaired(folder, tmp_path / "copy")
+    written = {path.name: len(list(path.iterdir())) for path in (tmp_path / "copy" / "images").iterdir()}
+    assert written == {"train": 2, "train_aug": 4, "val": 3}
+    assert done.kept == 9
+    assert done.changes[-1] == "trainval: 5 photos that another split has, too, are stored there."
+
+
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
 def test_a_mask_is_turned_exactly_as_its_photo(tmp_path: Path, orientation: int):
     folder = Folder(tmp_path / "data")

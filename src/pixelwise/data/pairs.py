@@ -26,6 +26,7 @@ class Pairs:
 
     Attributes:
         unpaired: the files that lie where photos and masks do, but lack a partner; they are in no pair.
+        finding: how the files were understood, in a sentence or two; empty where the layout leaves no doubt.
 
     Raises:
         DataError: when a sample is read, a mask has another size than its photo.
@@ -33,6 +34,7 @@ class Pairs:
     """
 
     unpaired: Sequence[Path] = ()
+    finding: str = ""
 
     def __init__(
         self,

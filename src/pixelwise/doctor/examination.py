@@ -62,10 +62,12 @@ class Diagnosis:
     Attributes:
         splits: what was seen, a dataset each.
         findings: the worst first.
+        understood: what the layout says of how it understood the files; mostly empty.
     """
 
     splits: tuple[SplitFacts, ...]
     findings: tuple[Finding, ...]
+    understood: tuple[str, ...] = ()
 
     def groups(self) -> list[tuple[Finding, ...]]:
         """The findings that are of the same severity and kind, together."""
@@ -87,6 +89,7 @@ class Diagnosis:
         """Everything, as a JSON-ready object."""
         return {
             "verdict": self.verdict,
+            "understood": list(self.understood),
             "splits": [
                 {
                     "name": split.name,
@@ -149,7 +152,8 @@ def examine(
         advance: called with 1 after each pair.
     """
     facts = look_at(datasets, deep=True, advance=advance)
-    return Diagnosis(facts, _sorted([*found, *_findings(facts, (*_QUICK, *_MORE))]))
+    understood = dict.fromkeys(dataset.finding for dataset in datasets if dataset.finding)
+    return Diagnosis(facts, _sorted([*found, *_findings(facts, (*_QUICK, *_MORE))]), tuple(understood))
 
 
 def quick_check(datasets: Sequence[Pairs]) -> list[Finding]:

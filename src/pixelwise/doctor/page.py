@@ -66,6 +66,7 @@ def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> str:
         f"<h1>{escape(str(root))}</h1>",
         f'<p class="verdict {style}">{escape(diagnosis.verdict)}</p>',
         f'<p class="soft">Pairs: {escape(counts)}. {summary}.</p>',
+        *(f'<p class="soft">{escape(sentence)}</p>' for sentence in diagnosis.understood),
         "<ul>",
         *(
             f'<li><a href="#{first.severity}-{first.kind.name}">{_heading(first)} ({1 + len(others)})</a></li>'

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from pixelwise.data.pairs import Pairs
 from pixelwise.decoding import turn_upright
-from pixelwise.doctor.duplicate_checks import leaks
+from pixelwise.doctor.duplicate_checks import Sighting, leaks
 from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.facts import Fault, PairFacts
-from pixelwise.doctor.findings import Advance
+from pixelwise.doctor.findings import Advance, Place
 from pixelwise.doctor.survey import SplitFacts
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import umask_mode, write_atomically
@@ -60,7 +60,7 @@ def repair(
     Sound photos are copied byte by byte, turned ones are stored upright; masks become indexed PNGs, in which values
     that are no class are ignored. A mask that was drawn on a turned photo as it is stored is turned, too. Pairs that
     cannot be read, or whose sizes differ for no known reason, are left out; so are photos that are in another split,
-    to the pixel (`duplicate_checks.leaks`).
+    to the pixel (`duplicate_checks.leaks`). What several splits share rightly is stored in the smallest of them.
 
     Args:
         diagnosis: of `examination.examine`.
@@ -74,6 +74,7 @@ def repair(
     """
     check_copy(out, root)
     leaving = {dropped.pair.place: kept for dropped, kept in leaks(diagnosis.splits)}
+    homes = _homes(diagnosis.splits, leaving)
     changes: list[str] = []
     kept = 0
     try:
@@ -81,18 +82,22 @@ def repair(
             fresh = Path(temporary) / "new"
             for dataset, split in zip(datasets, diagnosis.splits, strict=True):
                 taken: set[str] = set()
+                elsewhere = 0
                 for pair in split.pairs:
-                    if (twin := leaving.get(pair.place)) is not None:
-                        changes.append(
-                            f"{pair.photo_path} left out of {split.name}: the same photo is in {twin.split.name}, as "
-                            f"{twin.pair.photo_path}."
-                        )
+                    if twin := leaving.get(pair.place):
+                        changes.append(_left_out(pair, split, twin))
+                    elif homes[pair.photo_path] != pair.place:
+                        elsewhere += 1
                     else:
                         name = _name(dataset.ids[pair.place.index], taken)
                         told, written = _copy(dataset, split, pair, fresh, name)
                         changes += told
                         kept += written
                     advance(1)
+                if elsewhere:
+                    changes.append(
+                        f"{split.name}: {elsewhere} photos that another split has, too, are stored there."
+                    )
             _finish(fresh, diagnosis, changes)
             fresh.chmod(umask_mode(0o777))
             if out.exists():
@@ -101,6 +106,21 @@ def repair(
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error
     return Repair(kept, tuple(changes))
+
+
+def _homes(splits: Sequence[SplitFacts], leaving: Mapping[Place, Sighting]) -> dict[Path, Place]:
+    """Where each photo goes: of the splits that have it, VOC's train and train_aug perhaps, to the smallest."""
+    homes: dict[Path, Place] = {}
+    for split in sorted(splits, key=lambda split: len(split.pairs)):
+        for pair in split.pairs:
+            if pair.place not in leaving:
+                homes.setdefault(pair.photo_path, pair.place)
+    return homes
+
+
+def _left_out(pair: PairFacts, split: SplitFacts, twin: Sighting) -> str:
+    kept = f"the same photo is in {twin.split.name}, as {twin.pair.photo_path}"
+    return f"{pair.photo_path} left out of {split.name}: {kept}."
 
 
 def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: str) -> tuple[list[str], bool]:

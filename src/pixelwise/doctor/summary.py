@@ -29,6 +29,8 @@ def print_diagnosis(diagnosis: Diagnosis, *, root: Path, layout: str) -> None:
     out.print(Text(f"{root}, layout {layout}", style="bold"), soft_wrap=True)
     for split in diagnosis.splits:
         out.print(f"  {split.name}: {len(split.pairs)} pairs{_sizes(split)}", soft_wrap=True)
+    for sentence in diagnosis.understood:
+        out.print(f"  {sentence}", soft_wrap=True)
     out.print(_classes(diagnosis.splits))
     if diagnosis.findings:
         out.print(_findings(diagnosis, root))
