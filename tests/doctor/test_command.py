@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from broken import blob, crop, examined_voc, of_kind, save, sound, voc
 
 from helpers import digests, pixelwise
 from pixelwise.data import open_dataset
+from pixelwise.data.pairs import Pairs
 from pixelwise.doctor import KINDS, examine, open_all, quick_check, survey
 from pixelwise.doctor.findings import MISSING, SPLIT
 from pixelwise.doctor.summary import check_outputs, print_diagnosis
@@ -130,6 +132,24 @@ def test_many_pairs_are_looked_at_by_several_processes_with_the_same_result(
     assert together.findings == alone.findings
     assert together.to_json() == alone.to_json()
     assert done == [1] * 11
+
+
+class Deadly(Pairs):
+    """Masks that end whoever reads them."""
+
+    def _decode(self, index: int) -> np.ndarray:
+        os._exit(1)
+
+
+def test_a_process_that_is_ended_from_outside_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (sane,) = sound(tmp_path).datasets()[:1]
+    deadly = Deadly(
+        classes=sane.classes, split="train", ids=sane.ids, image_paths=sane.image_paths, mask_paths=sane.mask_paths
+    )
+    monkeypatch.setattr(survey, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(survey.os, "cpu_count", lambda: 2)
+    with pytest.raises(DataError, match="ended from outside, perhaps for want of memory"):
+        examine([deadly])
 
 
 def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path):

@@ -164,3 +164,19 @@ def test_grey_photos_are_told_where_most_have_colours(tmp_path: Path):
         shifted = np.roll(grey, number * 5, axis=1)
         folder.add("train", number, photo=shifted)
     assert of_kind(folder.examined(), GREY) == []
+
+
+def test_the_quick_check_decodes_a_photo_whose_header_disagrees_with_its_mask(tmp_path: Path):
+    """A PNG may state its orientation behind the pixels, where its header's size says nothing."""
+    folder = sound(tmp_path)
+    path, _ = folder.add("train", 20, mask=blob(0).T.copy(), orientation=6)
+    data, chunks = path.read_bytes(), []
+    at = 8
+    while at < len(data):
+        length = 12 + int.from_bytes(data[at : at + 4], "big")
+        chunks.append(data[at : at + length])
+        at += length
+    chunks.sort(key=lambda chunk: (chunk[4:8] == b"IEND", chunk[4:8] == b"eXIf"))
+    assert [chunk[4:8] for chunk in chunks][-2:] == [b"eXIf", b"IEND"]
+    path.write_bytes(data[:8] + b"".join(chunks))
+    assert quick_check(folder.datasets()) == []

@@ -96,7 +96,7 @@ def _photo_of(pair: PairFacts) -> object:
 
 
 def _has_regions(split: SplitFacts, mask: MaskFacts) -> bool:
-    return np.count_nonzero(mask.counts[: len(split.classes)]) > 1
+    return bool(np.count_nonzero(mask.counts[: len(split.classes)]) > 1)
 
 
 def _modified_z(values: NDArray[np.float64]) -> NDArray[np.float64]:

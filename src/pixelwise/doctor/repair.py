@@ -95,9 +95,7 @@ def repair(
                         kept += written
                     advance(1)
                 if elsewhere:
-                    changes.append(
-                        f"{split.name}: {elsewhere} photos that another split has, too, are stored there."
-                    )
+                    changes.append(f"{split.name}: {elsewhere} photos that another split has, too, are stored there.")
             _finish(fresh, diagnosis, changes)
             fresh.chmod(umask_mode(0o777))
             if out.exists():

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from pixelwise.data.pairs import Pairs
 from pixelwise.doctor.facts import MaskFacts, PairFacts, PhotoFacts, pair_facts
 from pixelwise.doctor.findings import Advance, Place
+from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable
 
 _WORTH_PROCESSES = 200  # starting them takes about as long as looking at so many small photos
@@ -93,6 +95,9 @@ def look_at(datasets: Sequence[Pairs], *, deep: bool, advance: Advance) -> tuple
         datasets: what to look at.
         deep: decode the photos, too.
         advance: called with 1 after each pair.
+
+    Raises:
+        DataError: a process was ended from outside.
     """
     places = [Place(number, index) for number, dataset in enumerate(datasets) for index in range(len(dataset))]
     found: list[list[PairFacts]] = [[] for _ in datasets]
@@ -115,7 +120,13 @@ def _looked(datasets: Sequence[Pairs], places: Sequence[Place], deep: bool) -> I
     # Not forked: a progress bar runs a thread, and a fork in the middle of what a thread does may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start, (tuple(datasets),)) as executor:
-        yield from executor.map(_look, places, chunksize=_AT_ONCE)
+        try:
+            yield from executor.map(_look, places, chunksize=_AT_ONCE)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "A process that looked at the files was ended from outside, perhaps for want of memory; close other "
+                "programs, or scale the largest photos down."
+            ) from error
 
 
 _datasets: tuple[Pairs, ...] = ()
