@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -121,7 +122,9 @@ def _looked(datasets: Sequence[Pairs], places: Sequence[Place], deep: bool) -> I
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _start, (tuple(datasets),)) as executor:
         try:
-            yield from executor.map(_look, places, chunksize=_AT_ONCE)
+            with _interrupts_held():
+                looked = executor.map(_look, places, chunksize=_AT_ONCE)
+            yield from looked
         except BrokenProcessPool as error:
             raise DataError(
                 "A process that looked at the files was ended from outside, perhaps for want of memory; close other "
@@ -133,10 +136,23 @@ _datasets: tuple[Pairs, ...] = ()
 """Those of a worker process, given to it once rather than with each pair."""
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C, not even while they import: their parent answers it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where `_start` alone sees to it
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(datasets: tuple[Pairs, ...]) -> None:
     global _datasets
     _datasets = datasets
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process answers it, for all
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _look(place: Place) -> PairFacts:
