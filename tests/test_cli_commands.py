@@ -14,7 +14,7 @@ from pixelwise import load
 from pixelwise.cli import main
 from pixelwise.masks import read_index_mask
 
-COMMANDS = ("segment", "evaluate", "train", "describe", "models")
+COMMANDS = ("segment", "evaluate", "train", "doctor", "describe", "models")
 
 
 def without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:

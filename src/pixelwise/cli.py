@@ -277,6 +277,57 @@ def train(
         print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
 
 
+_DOCTOR_EXAMPLES = """\b
+Examples:
+  pixelwise doctor VOC2012
+  pixelwise doctor photos-and-masks --html findings.html --strict
+  pixelwise doctor photos-and-masks --fix photos-and-masks-repaired
+"""
+
+
+@app.command(epilog=_DOCTOR_EXAMPLES)
+@click.argument("data", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write the findings, with pictures, to this page.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every finding to this JSON file.")
+@click.option("--fix", type=click.Path(path_type=Path), help="Write a repaired copy to this directory.")
+@click.option("--strict", is_flag=True, help="Warnings count as errors do.")
+@click.option("--force", is_flag=True, help="Overwrite a page or a JSON file that is there.")
+def doctor(
+    data: Path, layout: str, html: Path | None, json_file: Path | None, fix: Path | None, strict: bool, force: bool
+) -> int:
+    """Say what is wrong with a dataset, before it costs a night of training.
+
+    Every photo and every mask of every split is read; nothing in DIR is changed. Exit status: 0 training may start, 1
+    it may not, 2 nothing was examined.
+    """
+    from pixelwise.data import recognise
+    from pixelwise.doctor import examine, open_all
+    from pixelwise.doctor.summary import check_outputs, print_diagnosis, print_repair, save_diagnosis
+
+    check_outputs(html, json_file, fix, root=data, force=force)  # now rather than after an hour
+    layout = recognise(data) if layout == "auto" else layout
+    opened = open_all(layout, data)
+    pairs = sum(map(len, opened.datasets))
+    with _progress(pairs, "pairs", shown=True) as advance:
+        diagnosis = examine(opened.datasets, found=opened.findings, advance=advance)
+    print_diagnosis(diagnosis, root=data, layout=layout)
+    if html is not None:
+        from pixelwise.doctor.page import write_page
+
+        write_page(html, diagnosis, opened.datasets, root=data)
+        print(f"-> {html}")
+    if json_file is not None:
+        save_diagnosis(json_file, diagnosis)
+        print(f"-> {json_file}")
+    if fix is not None:
+        from pixelwise.doctor.repair import repair
+
+        with _progress(pairs, "pairs", shown=True) as advance:
+            print_repair(repair(diagnosis, opened.datasets, root=data, out=fix, advance=advance), out=fix)
+    return int(bool(diagnosis.of("error") or (strict and diagnosis.of("warning"))))
+
+
 _DESCRIBE_EXAMPLES = """\b
 Examples:
   pixelwise describe segnet --diagram segnet.svg

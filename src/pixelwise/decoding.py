@@ -58,6 +58,9 @@ FORMATS = tuple(_DRIVERS)
 SUPPORTED_SUFFIXES = frozenset(_FORMAT_OF_SUFFIX)
 """Lower-case file name endings, with the dot, of the formats that are read."""
 
+EXIF_DAMAGED = "its EXIF data are damaged, so it is shown as stored"
+"""The note on such a photo."""
+
 STRIP_PIXELS = 1 << 20
 """About how many pixels are converted at a time."""
 _COUNTED_GIF_BYTES = 8 << 20
@@ -101,9 +104,16 @@ class Decoded:
 
 @contextmanager
 def decoded(
-    source: Source, *, limits: Limits, name: str | None, formats: tuple[str, ...] = FORMATS
+    source: Source, *, limits: Limits, name: str | None, formats: tuple[str, ...] = FORMATS, pixels: bool = True
 ) -> Iterator[Decoded]:
     """Open and decode a file; for `pixelwise.masks` and this module.
+
+    Args:
+        source: see `Source`.
+        limits: the largest picture accepted.
+        name: what to call it in messages; by default the path, or the name of the open file.
+        formats: those accepted.
+        pixels: False to read the header only.
 
     Raises:
         ImageError: as for `read_image`, also in place of anything but our own errors that is raised inside the `with`.
@@ -112,7 +122,7 @@ def decoded(
     try:
         with _opened(source, limits, name) as stream:
             kind = _format_of(stream, name, formats)
-            picture = _decode(stream, kind, limits, name)
+            picture = _decode(stream, kind, limits, name, pixels)
             claimed = _FORMAT_OF_SUFFIX.get(Path(name).suffix.lower(), kind)
             if claimed != kind:
                 picture.notes.insert(0, f"named {Path(name).suffix} but is a {kind}")
@@ -125,6 +135,26 @@ def decoded(
         raise ImageError(
             f"{name} cannot be decoded ({reason(error)}): it is damaged, cut short or of a rare kind; export it again."
         ) from error
+
+
+def header_size(source: Source, *, limits: Limits = DEFAULT_LIMITS) -> tuple[int, int]:
+    """Height and width of a picture as a viewer shows it, by its header alone.
+
+    A hint: whether the pixels are there is not asked, and a PNG may state its orientation behind them.
+
+    Raises:
+        ImageError: it is not there, not a picture, its header is damaged, or it is above the limits.
+    """
+    with decoded(source, limits=limits, name=None, pixels=False) as picture:
+        width, height = picture.image.size
+        return (width, height) if picture.orientation >= 5 else (height, width)
+
+
+def turn_upright(stored: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """A mask (H, W) turned as EXIF's `orientation`, 1 to 8, asks for; a copy."""
+    upright = np.empty(stored.shape[::-1] if orientation >= 5 else stored.shape, dtype=np.uint8)
+    _stored_view(upright, orientation)[...] = stored
+    return upright
 
 
 def copy_upright(
@@ -263,7 +293,7 @@ def _format_of(stream: BinaryIO, name: str, formats: tuple[str, ...]) -> str:
     raise ImageError(f"{name} is {found}; expected {', '.join(formats)}.")
 
 
-def _decode(stream: BinaryIO, kind: str, limits: Limits, name: str) -> Decoded:
+def _decode(stream: BinaryIO, kind: str, limits: Limits, name: str, pixels: bool) -> Decoded:
     width, height = _early_size(stream, kind)
     check_pixels(width, height, limits, name)
     module, driver = _DRIVERS[kind]
@@ -275,8 +305,9 @@ def _decode(stream: BinaryIO, kind: str, limits: Limits, name: str) -> Decoded:
     picture = Decoded(name, image, str(args[0] if isinstance(args, tuple) else args))
     if frames := _frames_note(image, kind, stream):
         picture.notes.append(frames)
-    with _pillow_limit.at_least(image.width * image.height):
-        image.load()
+    if pixels:
+        with _pillow_limit.at_least(image.width * image.height):
+            image.load()
     # Asked after loading: a PNG may state it behind the pixels, and Pillow has turned a TIFF upright by now.
     picture.orientation = _orientation(picture)
     return picture
@@ -350,13 +381,12 @@ def _orientation(picture: Decoded) -> int:
     try:
         value = picture.image.getexif().get(0x0112, 1)
     except Exception:  # damaged metadata does not make the pixels worse
-        picture.notes.append("its EXIF data are damaged, so it is shown as stored")
+        picture.notes.append(EXIF_DAMAGED)
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one short line; for messages."""
     """What an exception says, on one line of bounded length."""
     text = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
     return " ".join(text.split())[:120] or type(error).__name__

@@ -40,11 +40,13 @@ class Photo:
         pixels: uint8 (H, W, 3) RGB, 0 to 255, upright, C-contiguous.
         notes: what the user should know about how it was read, such as "first of 12 frames"; mostly empty.
         name: how messages call it: the path as it was given, unless another name was.
+        orientation: what its EXIF data said, 1 to 8; the pixels are upright all the same.
     """
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...]
     name: str
+    orientation: int = 1
 
 
 def read_image(
@@ -70,7 +72,7 @@ def read_image(
         return _photo_of_array(source, limits, name or "The array")
     with decoded(source, limits=limits, name=name) as picture:
         pixels = _rgb_pixels(picture)
-    return Photo(pixels, tuple(picture.notes), picture.name)
+    return Photo(pixels, tuple(picture.notes), picture.name, picture.orientation)
 
 
 def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:

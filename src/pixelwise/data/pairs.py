@@ -24,10 +24,17 @@ class Pairs:
         image_paths: one photo an id.
         mask_paths: one file an id that the mask is read from.
 
+    Attributes:
+        unpaired: the files that lie where photos and masks do, but lack a partner; they are in no pair.
+        finding: how the files were understood, in a sentence or two; empty where the layout leaves no doubt.
+
     Raises:
-        DataError: a file is missing, or (when a sample is read) a mask has another size than its photo.
+        DataError: when a sample is read, a mask has another size than its photo.
         MaskError: when a sample is read, a mask is damaged or holds a value that is no class.
     """
+
+    unpaired: Sequence[Path] = ()
+    finding: str = ""
 
     def __init__(
         self,
@@ -40,6 +47,13 @@ class Pairs:
     ) -> None:
         self.classes, self.split, self.ids = classes, split, list(ids)
         self.image_paths, self.mask_paths = list(image_paths), list(mask_paths)
+
+    def check_files(self) -> None:
+        """Check that every photo and every mask is there, before a night of training finds out.
+
+        Raises:
+            DataError: files are missing; the message counts them and names the first.
+        """
         check_pairs(self.ids, {"photo": self.image_paths, "mask": self.mask_paths})
 
     def __len__(self) -> int:
@@ -53,9 +67,13 @@ class Pairs:
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The mask alone, uint8 (H, W) class ids or `classes.ignore_index`; quicker than the whole sample."""
-        mask = self._decode(index)
+        mask = self.unchecked_mask(index)
         check_labels(mask, self.classes, name=self._mask_name(index))
         return mask
+
+    def unchecked_mask(self, index: int) -> NDArray[np.uint8]:
+        """The mask alone, uint8 (H, W), whatever values it holds; for what looks for the wrong ones."""
+        return self._decode(index)
 
     def _mask_name(self, index: int) -> str:
         """What messages call the mask: its file."""

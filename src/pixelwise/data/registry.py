@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pixelwise.data.pairs import Pairs
 from pixelwise.data.sample import Dataset
 from pixelwise.data.splits import TRAIN_SPLITS, VAL_SPLITS
 from pixelwise.errors import DataError, did_you_mean
@@ -110,7 +111,9 @@ def training_splits(layout: str, root: Path) -> tuple[str, str]:
     return train, val
 
 
-def open_dataset(layout: str, root: Path, split: str, options: Mapping[str, Any] | None = None) -> Dataset:
+def open_dataset(
+    layout: str, root: Path, split: str, options: Mapping[str, Any] | None = None, *, check_files: bool = True
+) -> Dataset:
     """A split of a dataset on disk.
 
     Args:
@@ -118,6 +121,7 @@ def open_dataset(layout: str, root: Path, split: str, options: Mapping[str, Any]
         root: its directory.
         split: one of `splits(layout, root)`.
         options: what the layout takes beside, such as which of several class tables.
+        check_files: refuse a dataset of which a photo or a mask is missing.
 
     Raises:
         DataError: there is no such layout, directory or option, or the dataset's files are missing.
@@ -128,7 +132,10 @@ def open_dataset(layout: str, root: Path, split: str, options: Mapping[str, Any]
     unknown = [key for key in options or {} if key not in taken]
     if unknown:
         raise DataError(f"The layout {layout} takes no option {unknown[0]!r}; it takes: {', '.join(taken) or 'none'}.")
-    return reader(root, split, **(options or {}))
+    dataset = reader(root, split, **(options or {}))
+    if check_files and isinstance(dataset, Pairs):
+        dataset.check_files()
+    return dataset
 
 
 def _reader(layout: str) -> Reader:

@@ -1,0 +1,121 @@
+"""The doctor's findings as one HTML page with pictures, which needs nothing beside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from pixelwise.data.pairs import Pairs
+from pixelwise.doctor.charts import class_chart, size_chart
+from pixelwise.doctor.examination import Diagnosis
+from pixelwise.doctor.findings import SEVERITIES, Finding
+from pixelwise.doctor.pictures import data_uri, picture
+from pixelwise.files import write_atomically
+
+_PICTURES = 12
+_LISTED = 200
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b2027; --soft: #5c6570; --paper: #fff; --line: #d5dae0; --card: #f5f7f9;
+  --error: #c0262d; --warning: #a35c00; --note: #2f6db3; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #9aa4b0; --paper: #14171b; --line: #363d46;
+  --card: #1d2228; --error: #ff7b7f; --warning: #f0ae4d; --note: #7db4f0; } }
+body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .3rem; }
+p { margin: .3rem 0; } .soft { color: var(--soft); }
+.verdict { font-size: 1.15rem; font-weight: 600; }
+.error { color: var(--error); } .warning { color: var(--warning); } .note { color: var(--note); }
+ul { padding-left: 1.2rem; } li { overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; margin: .8rem 0; }
+figure { margin: 0; padding: .7rem; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
+figure img { max-width: 100%; display: block; }
+figcaption { font-size: .85rem; overflow-wrap: anywhere; margin-top: .5rem; }
+.wide { overflow-x: auto; }
+svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
+svg .soft { fill: var(--soft); }
+svg .strong { font-weight: 600; } svg .bar { stroke: var(--soft); stroke-width: .5; }
+svg .frame { fill: none; stroke: var(--line); }
+a { color: inherit; }
+"""
+
+
+def write_page(path: Path, diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> None:
+    """Write the page.
+
+    Args:
+        path: where to.
+        diagnosis: what was found.
+        datasets: those that were examined, to take pictures from.
+        root: of the dataset, for the title and to shorten paths.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_atomically(path, page(diagnosis, datasets, root=root).encode("utf-8", "replace"))
+
+
+def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> str:
+    """The page as text; see `write_page`."""
+    groups = diagnosis.groups()
+    style = "error" if diagnosis.of("error") else "note"
+    counts = ", ".join(f"{split.name} {len(split.pairs)}" for split in diagnosis.splits)
+    summary = ", ".join(_counted(len(diagnosis.of(severity)), severity) for severity in SEVERITIES)
+    body = [
+        f"<h1>{escape(str(root))}</h1>",
+        f'<p class="verdict {style}">{escape(diagnosis.verdict)}</p>',
+        f'<p class="soft">Pairs: {escape(counts)}. {summary}.</p>',
+        *(f'<p class="soft">{escape(sentence)}</p>' for sentence in diagnosis.understood),
+        "<ul>",
+        *(
+            f'<li><a href="#{first.severity}-{first.kind.name}">{_heading(first)} ({1 + len(others)})</a></li>'
+            for first, *others in groups
+        ),
+        "</ul>",
+        *(_section(findings, datasets, root) for findings in groups),
+        '<h2 id="classes">Classes</h2>',
+        '<p class="soft">Share of the labelled pixels; the length of a bar is its square root.</p>',
+        f'<div class="wide">{class_chart(diagnosis.splits)}</div>',
+        '<h2 id="sizes">Sizes of the photos</h2>',
+        f'<div class="wide">{size_chart(diagnosis.splits)}</div>',
+        '<p class="soft">Made by pixelwise doctor.</p>',
+    ]
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(str(root))}</title>'
+    )
+    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
+    return "\n".join([start, *body, "</body></html>\n"])
+
+
+def _section(findings: Sequence[Finding], datasets: Sequence[Pairs], root: Path) -> str:
+    """Findings of one kind and severity: pictures of the first, a list of the rest."""
+    first = findings[0]
+    cards: list[str] = []
+    rest: list[str] = []
+    for finding in findings:
+        shown = picture(datasets, finding.places[:2]) if len(cards) < _PICTURES else None
+        if shown is None:
+            rest.append(f"<li>{escape(finding.sentence_in(root))}</li>")
+            continue
+        alt = escape(finding.kind.title, quote=True)
+        image = f'<img alt="{alt}" src="{data_uri(shown)}">'
+        cards.append(f"<figure>{image}<figcaption>{escape(finding.sentence_in(root))}</figcaption></figure>")
+    more = f"<p>and {len(rest) - _LISTED} more.</p>" if len(rest) > _LISTED else ""
+    listed = f"<details{'' if cards else ' open'}><summary>{len(rest)} {'more' if cards else 'in all'}</summary>"
+    return "\n".join(
+        [
+            f'<h2 id="{first.severity}-{first.kind.name}">{_heading(first)} ({len(findings)})</h2>',
+            f'<p class="soft">{escape(first.kind.cost)}</p>',
+            f'<div class="cards">{"".join(cards)}</div>' if cards else "",
+            f"{listed}<ul>{''.join(rest[:_LISTED])}</ul>{more}</details>" if rest else "",
+        ]
+    )
+
+
+def _heading(finding: Finding) -> str:
+    return f'<span class="{finding.severity}">{finding.severity}</span>: {escape(finding.kind.title)}'
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from broken import CLASSES, Folder, blob, crop, sound
+from PIL import Image
+
+from helpers import digests
+from pixelwise.data.pairs import Pairs
+from pixelwise.doctor import examine
+from pixelwise.doctor.findings import LEAK
+from pixelwise.doctor.repair import Repair, check_copy, repair
+from pixelwise.errors import OutputError
+from pixelwise.images import read_image
+from pixelwise.masks import read_index_mask
+
+
+def repaired(folder: Folder, out: Path) -> Repair:
+    return repair(folder.examined(), folder.datasets(), root=folder.root, out=out)
+
+
+def opened(out: Path) -> list[Pairs]:
+    """The copy, read as the documents say that it lies, photos and masks of the same stem."""
+    datasets = []
+    for photos in sorted((out / "images").iterdir()):
+        masks = sorted((out / "masks" / photos.name).iterdir())
+        paths = sorted(photos.iterdir())
+        assert [path.stem for path in paths] == [path.stem for path in masks]
+        ids = [path.stem for path in paths]
+        datasets.append(Pairs(classes=CLASSES, split=photos.name, ids=ids, image_paths=paths, mask_paths=masks))
+    return datasets
+
+
+def test_a_sound_dataset_is_copied_byte_by_byte(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    before = digests(folder.root)
+    done = repaired(folder, tmp_path / "copy")
+    assert done == Repair(9, ())
+    assert digests(folder.root) == before
+    for split, pairs in folder.splits.items():
+        for name, photo, mask in pairs:
+            copy = tmp_path / "copy" / "images" / split / f"{name}.png"
+            assert copy.read_bytes() == photo.read_bytes()
+            np.testing.assert_array_equal(
+                read_index_mask(tmp_path / "copy" / "masks" / split / f"{name}.png"), read_index_mask(mask)
+            )
+    lines = (tmp_path / "copy" / "dataset.yaml").read_text().splitlines()
+    stated = {key: json.loads(value) for key, _, value in (line.partition(": ") for line in lines)}
+    assert stated == {
+        "names": list(CLASSES.names),
+        "colours": [list(colour) for colour in CLASSES.colours],
+        "ignore_index": 255,
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
+
+
+def test_what_is_broken_is_mended_or_left_out_and_the_copy_has_no_error(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    folder.add("train", 20)[0].unlink()
+    folder.add("train", 21)[1].write_text("no mask")
+    cut, _ = folder.add("val", 22)
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    folder.add("train", 23, mask=blob(23)[:-1])
+    folder.add("train", 24, mask=blob(24).T.copy())
+    strange = blob(25)
+    strange[:3] = 77
+    folder.add("train", 25, mask=strange)
+    stored = crop(26)
+    turned, _ = folder.add("train", 26, suffix=".jpg", orientation=6)  # its mask is drawn on the photo as it is stored
+    upright, _ = folder.add("val", 27, mask=blob(27).T.copy(), suffix=".webp", orientation=8)
+    folder.add("train", 7, name="copy")
+    before = digests(folder.root)
+    bad = folder.examined()
+    assert len(bad.of("error")) == 7
+    assert any(finding.kind is LEAK for finding in bad.findings)
+
+    done = repaired(folder, tmp_path / "copy")
+    assert digests(folder.root) == before
+    good = examine(opened(tmp_path / "copy"))
+    assert good.findings == ()
+    assert {split.name: len(split.pairs) for split in good.splits} == {"train": 8, "val": 4}
+    assert done.kept == 12
+    told = "\n".join(done.changes)
+    for name in ("train20", "train21", "val22", "train23", "train24", "copy"):
+        assert any(f"{name}." in line and "left out" in line for line in done.changes), name
+    assert "train25.png: 384 pixels of no class are now ignored." in told
+    assert (tmp_path / "copy" / "CHANGES.txt").read_text().splitlines() == list(done.changes)
+
+    masks, images = tmp_path / "copy" / "masks", tmp_path / "copy" / "images"
+    np.testing.assert_array_equal(
+        read_index_mask(masks / "train" / "train25.png"), np.where(strange == 77, 255, strange)
+    )
+    with Image.open(images / "train" / "train26.jpg") as copy:
+        assert copy.getexif().get(0x0112, 1) == 1
+        assert np.abs(np.asarray(copy).astype(int) - read_image(turned).pixels).mean() < 3
+        assert np.abs(np.rot90(np.asarray(copy)).astype(int) - stored).mean() < 6
+    np.testing.assert_array_equal(np.rot90(read_index_mask(masks / "train" / "train26.png")), blob(26))
+    np.testing.assert_array_equal(read_image(images / "val" / "val27.png").pixels, read_image(upright).pixels)
+    np.testing.assert_array_equal(read_index_mask(masks / "val" / "val27.png"), blob(27).T)
+
+
+def test_what_splits_share_rightly_is_stored_once_in_the_smallest(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    train, val = folder.splits["train"], folder.splits["val"]
+    folder.splits = {"train": train[:2], "train_aug": train, "trainval": [*train[:2], *val], "val": val}
+    folder.splits["train_aug"] = [*train, val[0]]  # a leak, of one file: it stays in val
+    done = repaired(folder, tmp_path / "copy")
+    written = {path.name: len(list(path.iterdir())) for path in (tmp_path / "copy" / "images").iterdir()}
+    assert written == {"train": 2, "train_aug": 4, "val": 3}
+    assert done.kept == 9
+    assert done.changes[-1] == "trainval: 5 photos that another split has, too, are stored there."
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_mask_is_turned_exactly_as_its_photo(tmp_path: Path, orientation: int):
+    folder = Folder(tmp_path / "data")
+    mask = blob(3)
+    photo = np.repeat(mask[..., None] * 100, 3, axis=2)
+    folder.add("train", 1, photo=photo, mask=mask, orientation=orientation)
+    repaired(folder, tmp_path / "copy")
+    shown = read_image(tmp_path / "copy" / "images" / "train" / "train1.png").pixels[..., 0]
+    np.testing.assert_array_equal(read_index_mask(tmp_path / "copy" / "masks" / "train" / "train1.png"), shown // 100)
+
+
+def test_ids_of_any_kind_become_names_inside_the_copy(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    pairs = folder.splits["train"]
+    hostile = ["../../out", "/etc/x", "a/b", "a_b", "A/B", ".."]
+    folder.splits["train"] = [(name, *pair[1:]) for name, pair in zip(hostile, pairs, strict=True)]
+    done = repaired(folder, tmp_path / "copy")
+    assert done.kept == 9
+    written = sorted(path.stem for path in (tmp_path / "copy" / "images" / "train").iterdir())
+    assert written == ["A_B-3", "a_b", "a_b-2", "etc_x", "out", "photo"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
+
+
+def test_the_copy_is_never_made_in_place_nor_over_something(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    before = digests(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for out, message in (
+        (folder.root, "exists already"),
+        (folder.root / "copy", "is inside of"),
+        (folder.root / ".." / "data" / "copy", "is inside of"),
+        (tmp_path, "exists already"),
+        (tmp_path / "absent" / "copy", "no directory"),
+        (folder.splits["train"][0][1], "exists already"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            check_copy(out, folder.root)
+        with pytest.raises(OutputError, match=message):
+            repaired(folder, out)
+    assert digests(tmp_path) == before
+    assert repaired(folder, tmp_path / "empty").kept == 9
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = sound(tmp_path / "data")
+    diagnosis = folder.examined()
+
+    def full(share: float) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match="copy cannot be written: No space left"):
+        repair(diagnosis, folder.datasets(), root=folder.root, out=tmp_path / "copy", advance=full)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
