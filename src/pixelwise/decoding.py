@@ -309,7 +309,8 @@ def _decode(stream: BinaryIO, kind: str, limits: Limits, name: str, pixels: bool
         with _pillow_limit.at_least(image.width * image.height):
             image.load()
     # Asked after loading: a PNG may state it behind the pixels, and Pillow has turned a TIFF upright by now.
-    picture.orientation = _orientation(picture)
+    if pixels or kind != "PNG" or "exif" in image.info:  # Pillow would decode a PNG to look behind its pixels
+        picture.orientation = _orientation(picture)
     return picture
 
 
