@@ -34,8 +34,8 @@ class Layer:
 
 # From the ground up. What stands in a row may import from earlier rows only, `runtime` nothing of `training`.
 LAYERS = (
-    Layer("leaf", runtime="errors watcher wording pages"),
-    Layer("leaf", runtime="files labels decoding"),
+    Layer("leaf", runtime="errors watcher pages"),
+    Layer("leaf", runtime="files labels decoding settings"),
     Layer("leaf", training="run_directory"),
     Layer("leaf", runtime="images masks"),
     Layer(
@@ -53,6 +53,7 @@ LAYERS = (
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
     Layer("cli", runtime="report listing doctor.summary"),
+    Layer("cli", runtime="cli_data"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )
@@ -62,7 +63,7 @@ RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "yaml", "op
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
 # converted first.
-STARTS_TRAINING = {"cli", "api"}
+STARTS_TRAINING = {"cli", "cli_data", "api"}
 
 # What the runtime half does without.
 HEAVY = [

@@ -151,7 +151,7 @@ def test_an_architecture_is_described_with_other_arguments(tmp_path: Path):
         (("segnet", "--size", "0"), "The size is 0 x 0; expected 1 to 65536 pixels a side."),
         (("segnet", "--num-classes", "1"), "num_classes is 1; expected 2 or more"),
         (("segnet", "--set", "width=3"), "segnet takes no argument 'width'; it takes: none but num_classes."),
-        (("unet", "--set", "width"), "The argument 'width' is not of the form key=value."),
+        (("unet", "--set", "width"), "'width' is not of the form key=value."),
         (("unet", "--set", "encoder=["), "The value of 'encoder=[' is not valid YAML."),
     ],
 )

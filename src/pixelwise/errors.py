@@ -4,7 +4,8 @@ Every message is one sentence or two that say what was wrong, where, and what to
 as it stands and exits with status 2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class PixelwiseError(Exception):
@@ -45,3 +46,14 @@ def did_you_mean(name: str, known: Sequence[str], *, most: int = 3) -> str:
 
     close = get_close_matches(name, known, n=most)
     return f"did you mean {' or '.join(close)}? " if close else ""
+
+
+@contextmanager
+def needs_train_extra(what: str) -> Iterator[None]:
+    """For imports that the extra `train` brings: where a package is missing, one sentence says so."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PixelwiseError(
+            f"{what} needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
+        ) from error

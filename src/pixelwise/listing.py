@@ -12,8 +12,8 @@ from rich.text import Text
 
 from pixelwise.bundle import Bundle
 from pixelwise.catalogue import ArchitectureFacts
+from pixelwise.settings import shown
 from pixelwise.terminal import console
-from pixelwise.wording import shown
 
 if TYPE_CHECKING:
     from pixelwise.configure import Choice

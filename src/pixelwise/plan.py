@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from pixelwise.configure import Choice, Machine, configure
-from pixelwise.data import recognise, training_splits
+from pixelwise.data import open_dataset, recognise, training_splits
+from pixelwise.data.folder import ensure_description
 from pixelwise.data.loader import class_pixels
-from pixelwise.errors import RecipeError
+from pixelwise.data.pairs import Pairs
+from pixelwise.doctor import quick_check
+from pixelwise.errors import DataError, RecipeError
 from pixelwise.files import write_atomically
 from pixelwise.fingerprint import fingerprint
-from pixelwise.recipe import Recipe, Source, apply_overrides, load_recipe, parse_recipe, parse_values
+from pixelwise.recipe import Recipe, Source, apply_overrides, load_recipe, parse_recipe
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_state import common_classes, open_sets
+from pixelwise.settings import parse_values
 from pixelwise.watcher import Watcher
+
+_WARNINGS = 4
+"""So many are told before a training; the doctor tells all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +79,75 @@ def plan_from_file(path: Path, overrides: Sequence[str] = ()) -> Plan:
     return Plan(recipe, (*kept, *(Choice(key, value, "as given") for key, value in values.items())))
 
 
-def plan_from_data(
-    data: Path,
-    *,
-    model: str,
-    layout: str = "auto",
-    options: Sequence[str] = (),
-    overrides: Sequence[str] = (),
-    epochs: float | None = None,
-    processes: int = 1,
-    watcher: Watcher | None = None,
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line: a recipe or data, and what is to be as given.
+
+    Attributes:
+        recipe: a YAML file; or
+        data: a dataset's directory, and with it
+        model: an architecture.
+        layout: how the data lie on disk; "auto" recognises it.
+        options: the layout's, `key=value` each.
+        overrides: of the recipe, `key.subkey=value` each.
+        epochs: how often each photo is seen, instead of a schedule chosen by their number.
+        run: the run's directory; None for `runs/NAME`.
+        resume: whether a run is to go on; its recipe is taken as it is then.
+    """
+
+    recipe: Path | None
+    data: Path | None
+    model: str = "unet"
+    layout: str = "auto"
+    options: Sequence[str] = ()
+    overrides: Sequence[str] = ()
+    epochs: float | None = None
+    run: Path | None = None
+    resume: bool = False
+
+
+def make(request: Request, *, processes: int, watcher: Watcher) -> tuple[Plan, Path]:
+    """The plan of a run, and its directory.
+
+    Args:
+        request: what was asked for.
+        processes: training processes on this machine.
+        watcher: told what takes long, and what was found.
+
+    Raises:
+        RecipeError: the recipe, or an override, does not fit.
+        DataError: the data are missing, damaged or not understood.
+    """
+    if request.recipe is not None and request.data is None:
+        plan = plan_from_file(request.recipe, request.overrides)
+        return plan, request.run or Path("runs") / plan.recipe.name
+    if request.recipe is not None or request.data is None:
+        raise RecipeError("Give either a recipe or --data DIR; see `pixelwise train --help`.")
+    run = request.run or Path("runs") / f"{request.data.resolve().name}-{request.model}"
+    if request.resume and RunDirectory(run).recipe.is_file():
+        return plan_from_file(RunDirectory(run).recipe, request.overrides), run
+    return plan_from_data(request.data, request, processes=processes, watcher=watcher), run
+
+
+def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Watcher) -> Plan:
     """Look at a dataset and choose everything that is not given.
 
     Args:
         data: the dataset's directory.
-        model: an architecture.
-        layout: how it lies on disk; "auto" recognises it.
-        options: the layout's, `key=value` each.
-        overrides: of the recipe, `key.subkey=value` each.
-        epochs: how often each photo is seen, instead of the schedule's own length.
+        request: the rest.
         processes: training processes on this machine.
-        watcher: told what takes long.
+        watcher: told what takes long, and what was found.
 
     Raises:
         DataError: the data are missing, damaged or not understood.
         RecipeError: an override does not fit.
     """
-    watcher = watcher or Watcher()
-    layout = recognise(data) if layout == "auto" else layout
-    given = parse_values(options)
+    model, overrides = request.model, list(request.overrides)
+    layout = recognise(data) if request.layout == "auto" else request.layout
+    given = parse_values(request.options)
     root = data.resolve()
+    if layout == "folder":
+        _described(root, watcher)
     sources = [
         Source(layout=layout, root=str(root), split=split, options=given) for split in training_splits(layout, root)
     ]
@@ -121,13 +166,51 @@ def plan_from_data(
         model=model,
         model_arguments=values.get("model.arguments"),
     )
-    if epochs is not None:
-        overrides = [*_schedule_for(epochs, found.photos, raw, values), *overrides]
+    if request.epochs is not None:
+        overrides = [*_schedule_for(request.epochs, found.photos, raw, values), *overrides]
         values = parse_values(overrides)
     apply_overrides(raw, overrides)
     kept = [choice for choice in choices if choice.key not in values]
     kept += [Choice(key, value, "as given") for key, value in values.items()]
     return Plan(parse_recipe(raw, name=f"chosen for {data}"), tuple(kept))
+
+
+def check_data(recipe: Recipe, data_root: Path, watcher: Watcher) -> None:
+    """The cheap part of what the doctor does: say what makes a training vain, and refuse what would stop it.
+
+    Args:
+        recipe: whose datasets are looked at: all masks, and the photos' headers.
+        data_root: the directory that they are relative to.
+        watcher: told what is wrong but stops nothing.
+
+    Raises:
+        DataError: files are missing or damaged, sizes differ, or a mask holds a value that is no class.
+    """
+    watcher.stage("checking the data", 0)
+    sources = [*recipe.data.train, *recipe.data.val]
+    opened = [
+        open_dataset(source.layout, data_root / source.root, source.split, source.options, check_files=False)
+        for source in sources
+    ]
+    findings = quick_check([dataset for dataset in opened if isinstance(dataset, Pairs)])
+    advice = f"`pixelwise doctor {data_root / sources[0].root}` shows all, with pictures."
+    errors = [finding.sentence for finding in findings if finding.severity == "error"]
+    if errors:
+        more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
+        raise DataError(f"Training would fail: {errors[0]}{more} {advice}")
+    warnings = [finding.sentence for finding in findings if finding.severity == "warning"]
+    for sentence in warnings[:_WARNINGS]:
+        watcher.say(f"Warning: {sentence}")
+    if len(warnings) > _WARNINGS:
+        watcher.say(f"And {len(warnings) - _WARNINGS} more warnings; {advice}")
+
+
+def _described(root: Path, watcher: Watcher) -> None:
+    """Say how a folder was understood, and write it down where it is not yet."""
+    description, written = ensure_description(root)
+    watcher.say(description.finding)
+    if written:
+        watcher.say(f"Written to {root / 'dataset.yaml'}; edit it where that is wrong.")
 
 
 def _schedule_for(epochs: float, photos: int, raw: dict[str, Any], values: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pixelwise.errors import RecipeError
+from pixelwise.settings import parse_values
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -327,24 +328,6 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> None:
                     f"The override {f'{keys}={value}'!r} goes through {key!r}, which has no keys of its own."
                 )
         inner[last] = value
-
-
-def parse_values(pairs: Sequence[str]) -> dict[str, Any]:
-    """`key=value` each, the value in YAML, as a mapping.
-
-    Raises:
-        RecipeError: one is malformed.
-    """
-    values = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals or not all(part.strip() for part in key.split(".")):
-            raise RecipeError(f"The override {pair!r} is not of the form key.subkey=value.")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"The value of the override {pair!r} is not valid YAML.") from error
-    return values
 
 
 def parse_recipe(raw: Mapping[str, Any], *, name: str) -> Recipe:

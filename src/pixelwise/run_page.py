@@ -13,7 +13,7 @@ from pixelwise.files import write_atomically
 from pixelwise.pages import data_uri, document, html_table
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import read_log
-from pixelwise.wording import shown
+from pixelwise.settings import shown
 
 _PICTURES = 3
 

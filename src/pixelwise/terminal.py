@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,8 +22,11 @@ def console(*, stderr: bool = False) -> Console:
 
 
 @contextmanager
-def counting_progress(total: int, what: str) -> Iterator[Callable[[float], None]]:
-    """A progress bar on standard error with time left; gives the function that advances it."""
+def progress_bar(total: int, what: str, *, shown: bool) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error with time left, where that is a terminal; gives what advances it."""
+    if not shown or not sys.stderr.isatty():
+        yield lambda share: None
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn(what), TimeRemainingColumn())

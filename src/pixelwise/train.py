@@ -20,12 +20,12 @@ from torch import Tensor
 from pixelwise.acceleration import keep_freed_memory
 from pixelwise.curves import draw_curves
 from pixelwise.data.loader import mix
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.files import write_atomically
 from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
-from pixelwise.plan import Plan
+from pixelwise.plan import Plan, check_data
 from pixelwise.preview import MOST_PHOTOS, draw_snapshot
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import RunLog
@@ -69,10 +69,13 @@ def train(
     directory = RunDirectory(run)
     watcher = watcher if watcher and fabric.is_global_zero else Watcher()
     recipe = plan.recipe
+    _check_agreement(recipe.to_yaml(), fabric)
     directory.check(recipe.to_yaml(), resume=resume)
     with directory.locked() if fabric.is_global_zero else nullcontext():
         keep_freed_memory()
         torch.use_deterministic_algorithms(recipe.deterministic)
+        if fabric.is_global_zero and not directory.recipe.exists():
+            check_data(recipe, data_root, watcher)
         watcher.stage("reading the masks", 0)
         state = RunState.fresh(recipe, data_root, fabric, advance=watcher.advance)
         if fabric.is_global_zero:  # not before: what the data or the recipe got wrong leaves no run behind
@@ -83,6 +86,18 @@ def train(
             draw_curves(directory.log, directory.curves)
             write_run_page(directory, bundle_of_run(recipe, directory, state.val_sets))
     return directory.model
+
+
+def _check_agreement(recipe: str, fabric: Fabric) -> None:
+    """See that all processes are about to do the same, as each may have chosen its recipe by itself."""
+    if fabric.world_size > 1:
+        recipes: list[str | None] = [None] * fabric.world_size
+        torch.distributed.all_gather_object(recipes, recipe)
+        if len(set(recipes)) > 1:
+            raise RecipeError(
+                "The processes came to different recipes, as their machines differ; write one with --dry-run and give "
+                "that file to all of them."
+            )
 
 
 def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:

@@ -1,5 +1,5 @@
 """Architectures described: traced, counted, told stage by stage, and drawn. Importing this package imports torch."""
 
-from pixelwise.describe.description import CONVENTION, Description, describe, parse_arguments
+from pixelwise.describe.description import CONVENTION, Description, describe
 
-__all__ = ["CONVENTION", "Description", "describe", "parse_arguments"]
+__all__ = ["CONVENTION", "Description", "describe"]

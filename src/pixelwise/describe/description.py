@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from pixelwise.describe.receptive import View, views
@@ -110,24 +109,6 @@ def describe(
         receptive_field=int(coarsest.field),
         whole_photo=coarsest.whole,
     )
-
-
-def parse_arguments(settings: Sequence[str]) -> dict[str, Any]:
-    """An architecture's arguments from `key=value` each, the value in YAML.
-
-    Raises:
-        PixelwiseError: one has another form, or its value is no YAML.
-    """
-    parsed = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        try:
-            parsed[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise PixelwiseError(f"The value of {setting!r} is not valid YAML.") from error
-        if not equals or not key.strip():
-            raise PixelwiseError(f"The argument {setting!r} is not of the form key=value.")
-    return parsed
 
 
 def _count(network: nn.Module) -> int:

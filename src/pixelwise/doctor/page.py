@@ -10,35 +10,12 @@ from pixelwise.data.pairs import Pairs
 from pixelwise.doctor.charts import class_chart, size_chart
 from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.findings import SEVERITIES, Finding
-from pixelwise.doctor.pictures import data_uri, picture
+from pixelwise.doctor.pictures import picture
 from pixelwise.files import write_atomically
+from pixelwise.pages import data_uri, document
 
 _PICTURES = 12
 _LISTED = 200
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b2027; --soft: #5c6570; --paper: #fff; --line: #d5dae0; --card: #f5f7f9;
-  --error: #c0262d; --warning: #a35c00; --note: #2f6db3; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7eaee; --soft: #9aa4b0; --paper: #14171b; --line: #363d46;
-  --card: #1d2228; --error: #ff7b7f; --warning: #f0ae4d; --note: #7db4f0; } }
-body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .3rem; }
-p { margin: .3rem 0; } .soft { color: var(--soft); }
-.verdict { font-size: 1.15rem; font-weight: 600; }
-.error { color: var(--error); } .warning { color: var(--warning); } .note { color: var(--note); }
-ul { padding-left: 1.2rem; } li { overflow-wrap: anywhere; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr)); gap: 1rem; margin: .8rem 0; }
-figure { margin: 0; padding: .7rem; background: var(--card); border: 1px solid var(--line); border-radius: 6px; }
-figure img { max-width: 100%; display: block; }
-figcaption { font-size: .85rem; overflow-wrap: anywhere; margin-top: .5rem; }
-.wide { overflow-x: auto; }
-svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
-svg .soft { fill: var(--soft); }
-svg .strong { font-weight: 600; } svg .bar { stroke: var(--soft); stroke-width: .5; }
-svg .frame { fill: none; stroke: var(--line); }
-a { color: inherit; }
-"""
 
 
 def write_page(path: Path, diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> None:
@@ -81,11 +58,7 @@ def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> str:
         f'<div class="wide">{size_chart(diagnosis.splits)}</div>',
         '<p class="soft">Made by pixelwise doctor.</p>',
     ]
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(str(root))}</title>'
-    )
-    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
-    return "\n".join([start, *body, "</body></html>\n"])
+    return document(str(root), body)
 
 
 def _section(findings: Sequence[Finding], datasets: Sequence[Pairs], root: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from contextlib import suppress
@@ -52,11 +51,6 @@ def picture(datasets: Sequence[Pairs], places: Sequence[Place]) -> bytes | None:
     buffer = io.BytesIO()
     canvas.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def data_uri(jpeg: bytes) -> str:
-    """A JPEG as the address of an image in a page."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _row(dataset: Pairs, index: int) -> list[Image.Image]:
