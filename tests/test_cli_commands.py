@@ -54,7 +54,7 @@ def test_wrong_usage_is_explained_and_does_nothing(tmp_path: Path):
         ("segment", "a.png", "--engine", "onnxruntime", "--precision", "bf16"): "choose the engine openvino for bf16",
         ("segment",): "Missing argument",
         ("evaluate", "default", "--data", "absent"): "There is no directory absent",
-        ("evaluate", "default", "--data", "."): ". has none of the layouts: coco_voc, voc; name its layout.",
+        ("evaluate", "default", "--data", "."): "no folder or file is named as one of masks",
         ("sing",): "sing",
         (): "Usage",
     }

@@ -17,8 +17,8 @@ from pixelwise.describe.receptive import views
 from pixelwise.describe.stages import Stage, stages_of
 from pixelwise.describe.trace import trace
 from pixelwise.errors import PixelwiseError
-from pixelwise.settings import parse_values
 from pixelwise.models import architecture, build, names
+from pixelwise.settings import parse_values
 
 AUXILIARY = {"fcn_resnet50": 1024, "fcn_resnet101": 1024, "deeplabv3_resnet50": 1024, "deeplabv3_resnet101": 1024}
 AUXILIARY["deeplabv3_mobilenet_v3_large"] = 40
