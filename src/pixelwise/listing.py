@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 
 def print_choices(choices: Sequence[Choice]) -> None:
-    """A table of what was chosen for a training run: setting, value, why."""
-    table = Table(title="Chosen from the data", title_justify="left")
-    for title in ("setting", "value", "because"):
-        table.add_column(title, overflow="fold")
+    """A table of what was chosen for a training run: setting, value, why; to standard error, as it is no result."""
+    table = Table(title="Chosen from the data", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value")
+    table.add_column("because")
     for choice in choices:
         table.add_row(choice.key, shown(choice.value), choice.reason)
-    console().print(table)
+    console(stderr=True).print(table)
 
 
 def print_models(bundles: Sequence[Bundle]) -> None:
