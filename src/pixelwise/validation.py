@@ -30,7 +30,7 @@ class Validation:
         scores: from the counts of all photos taken together, at their own size.
         loss: mean over the photos of the loss, at the size at which the network sees them; nan where all of them were
             cut into tiles.
-        examples: the first few photos with the predicted masks, for pictures; on the first process only.
+        examples: a few photos from all over the data with the predicted masks; on the first process only.
     """
 
     scores: Scores
@@ -67,9 +67,11 @@ def validate(
     matrix = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
     losses: dict[int, float] = {}
     kept = []
-    for position, sample in _share(datasets, fabric.global_rank, fabric.world_size, first=examples):
+    total = sum(len(dataset) for dataset in datasets)
+    shown = {round(i * (total - 1) / max(1, examples - 1)) for i in range(examples)} if fabric.is_global_zero else set()
+    for position, sample in _share(datasets, fabric.global_rank, fabric.world_size, also=shown):
         prediction, _ = segmenter.predict(sample.image)
-        if position < examples and fabric.is_global_zero:
+        if position in shown:
             kept.append((sample, prediction))
         if position % fabric.world_size != fabric.global_rank:
             continue
@@ -112,12 +114,12 @@ class _KeepsLogits:
         """PyTorch keeps nothing that could be given back."""
 
 
-def _share(datasets: Sequence[Dataset], rank: int, world_size: int, *, first: int) -> Iterator[tuple[int, Sample]]:
-    """Every `world_size`-th photo by its position over all datasets; the first process also gets the `first` ones."""
+def _share(datasets: Sequence[Dataset], rank: int, world_size: int, *, also: set[int]) -> Iterator[tuple[int, Sample]]:
+    """Every `world_size`-th photo by its position over all datasets, and those at the positions `also`."""
     position = 0
     for dataset in datasets:
         for index in range(len(dataset)):
-            if position % world_size == rank or (rank == 0 and position < first):
+            if position % world_size == rank or position in also:
                 yield position, dataset[index]
             position += 1
 
