@@ -22,11 +22,10 @@ from pixelwise.models.weights import HasEncoder, load_encoder
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _DEFAULT_MODELS_INPUT = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
-_ENOUGH = 0.95
-"""A grid on which a perfect network reaches this mean IoU is fine enough."""
-
-_EARLY = ["encoder.conv_stem", "encoder.bn1", "encoder.blocks.0", "encoder.blocks.1"]
-"""Of the default encoder, to stride 4."""
+_FINE, _ENOUGH = 0.97, 0.95
+"""The mean IoU that a perfect network has to reach on the grid of the answer: with the finer decoder if need be, which
+costs little, and with larger photos, which cost much. On the nuclei, where the coarser decoder could reach 0.96, the
+finer one raised the IoU of the nuclei from 0.79 to 0.83."""
 
 _USUAL_SIDE, _LARGEST_SIDE = 512, 1024
 _BYTES_HELD = 3.0
@@ -104,7 +103,7 @@ def configure(
     settings = {choice.key: choice.value for choice in choices}
     choices += _batch(found, machine, model, settings)
     settings = {choice.key: choice.value for choice in choices}
-    choices += [*_schedule(found, settings), *_imbalance(found), *_hardware(machine, settings), *_augmentation(found)]
+    choices += [*_schedule(found, settings), *_imbalance(found), *_hardware(machine), *_augmentation(found)]
     recipe: dict[str, Any] = {"name": name, "model": {"name": model}, "data": dict(data)}
     recipe["description"] = f"Trained by pixelwise on data of one's own, {len(found.classes)} classes."
     recipe["card"] = {
@@ -162,7 +161,7 @@ def _sizes(found: Fingerprint, machine: Machine, model: str, settings: Mapping[s
         reason = f"smaller than the photos (median {found.width} x {found.height}), to be quick"
     if model == "unet" and "model.arguments" not in settings:
         stride = 4
-        if found.ceiling(side / 4) < _ENOUGH:
+        if found.ceiling(side / 4) < _FINE:
             stride = 2
             choices.append(
                 Choice(
@@ -219,7 +218,7 @@ def _schedule(found: Fingerprint, settings: Mapping[str, Any]) -> list[Choice]:
     """How long to train, and how fast to learn."""
     photos, batch = found.photos, settings["batch_size"]
     pretrained = bool(settings.get("model.transfer") or settings.get("model.encoder_weights"))
-    samples = 300 + 20 * min(photos, 1000) + 8 * max(0, photos - 1000)
+    samples = 250 + 16 * min(photos, 1000) + 8 * max(0, photos - 1000)
     why = f"{photos} photos"
     if not pretrained:
         samples, why = 3 * samples, f"{photos} photos, three times as long as with pretrained weights"
@@ -257,7 +256,7 @@ def _imbalance(found: Fingerprint) -> list[Choice]:
     return choices
 
 
-def _hardware(machine: Machine, settings: Mapping[str, Any]) -> list[Choice]:
+def _hardware(machine: Machine) -> list[Choice]:
     """What the device is quick at; on a processor, what saves time and costs next to nothing."""
     bf16 = "bf16-mixed" if machine.fast_bf16 else "32-true"
     why = "this device computes it about twice as fast" if machine.fast_bf16 else "no fast bf16 here"
@@ -265,10 +264,10 @@ def _hardware(machine: Machine, settings: Mapping[str, Any]) -> list[Choice]:
     choices = [Choice("precision", bf16, why), Choice("workers", workers, f"{machine.cores} cores")]
     if machine.gpu:
         return choices
-    choices.append(Choice("loss.pixel_stride", 2, "neighbouring pixels say nearly the same; a fifth of the time saved"))
-    if settings.get("model.transfer"):
-        choices.append(Choice("model.freeze", _EARLY, "early layers hardly change; a third of the time saved"))
-    return choices
+    return [
+        *choices,
+        Choice("loss.pixel_stride", 2, "neighbouring pixels say nearly the same; a fifth of the time saved"),
+    ]
 
 
 def _augmentation(found: Fingerprint) -> list[Choice]:
