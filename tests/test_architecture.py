@@ -59,7 +59,8 @@ LAYERS = (
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "yaml", "openvino", "onnxruntime"}
+# pyarrow is an extra of its own.
+RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "yaml", "openvino", "onnxruntime", "pyarrow"}
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
 # converted first.
@@ -77,6 +78,7 @@ HEAVY = [
     "onnxscript",
     "matplotlib",
     "scipy",
+    "pyarrow",
 ]
 
 # What `import pixelwise` must not load.

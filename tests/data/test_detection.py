@@ -360,7 +360,7 @@ def test_many_masks_are_sampled_and_that_is_said(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("pixelwise.data.survey.READ_BYTES", 0)
     paths = save(tmp_path, scenes(3))
     assert "4 of 6 masks were looked at" in found(paths).encoding.reason
-    assert [file.path for file in survey_masks(paths).files] == [file.path for file in survey_masks(paths).files]
+    assert [file.name for file in survey_masks(paths).files] == [file.name for file in survey_masks(paths).files]
 
 
 # Names.

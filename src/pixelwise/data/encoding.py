@@ -7,13 +7,13 @@ found by `pixelwise.data.detection`, or stated in its `dataset.yaml`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.survey import Tally, colour_of, colours_of_values, pack, runs, unpack
+from pixelwise.decoding import Source
 from pixelwise.errors import MaskError
 from pixelwise.labels import Colour
 from pixelwise.masks import RawMask, read_raw_mask
@@ -47,43 +47,48 @@ class Encoding:
     ignore_index: int = 255
     reason: str = ""
 
-    def decode(self, path: Path) -> NDArray[np.uint8]:
-        """The mask in a file as class ids, uint8 (H, W).
+    def decode(self, source: Source, *, name: str | None = None) -> NDArray[np.uint8]:
+        """A mask as class ids, uint8 (H, W).
+
+        Args:
+            source: see `pixelwise.decoding.Source`.
+            name: what to call it in messages; by default the path.
 
         Raises:
             MaskError: it cannot be read, is of another kind, or holds what the mapping does not know; the message gives
                 each such value or colour (up to five, the commonest first) and its share of the pixels.
         """
-        keys = self._keys(read_raw_mask(path), path)
+        name = name or str(source)
+        keys = self._keys(read_raw_mask(source, name=name), name)
         if self.kind != "colour" and self.tolerance == 0 and keys.dtype == np.uint8:
             ids: NDArray[np.int16] = self._ids(np.arange(256, dtype=np.uint32))[keys]
             if int(ids.min()) < 0:
-                self._refuse(keys, ids, path)
+                self._refuse(keys, ids, name)
             return ids.astype(np.uint8)
         values, lengths = runs(keys)
         distinct, inverse = np.unique(values, return_inverse=True)
         of_runs = self._ids(distinct)[inverse]
         if int(of_runs.min()) < 0:
-            self._refuse(keys, np.repeat(of_runs, lengths).reshape(keys.shape), path)
+            self._refuse(keys, np.repeat(of_runs, lengths).reshape(keys.shape), name)
         return np.repeat(of_runs.astype(np.uint8), lengths).reshape(keys.shape)
 
-    def _keys(self, raw: RawMask, path: Path) -> NDArray[Any]:
+    def _keys(self, raw: RawMask, name: str) -> NDArray[Any]:
         """The mask (H, W) as values or packed colours, whichever `mapping` is about."""
         samples = raw.samples
         if self.kind == "alpha":
             if raw.alpha is None:
-                raise MaskError(f"{path} has no opacity (alpha channel), by which the masks of this dataset are told.")
+                raise MaskError(f"{name} has no opacity (alpha channel), by which the masks of this dataset are told.")
             return raw.alpha
         if self.kind == "value":
             if samples.ndim == 2:
                 return samples
             if (samples[..., :1] != samples).any():
-                raise MaskError(f"{path} is in colour; the masks of this dataset are told by value, not by colour.")
+                raise MaskError(f"{name} is in colour; the masks of this dataset are told by value, not by colour.")
             return samples[..., 0]
         if samples.ndim == 3:
             return pack(samples)
         if samples.dtype != np.uint8:
-            raise MaskError(f"{path} has 16 bits; the masks of this dataset are told by colour.")
+            raise MaskError(f"{name} has 16 bits; the masks of this dataset are told by colour.")
         table = colours_of_values(None if raw.palette is None else pack(raw.palette))
         return table[samples]
 
@@ -101,7 +106,7 @@ class Encoding:
         far = self.rest if self.rest is not None else self.ignore_index if self.tolerance else _UNKNOWN
         return np.where(distance <= self.tolerance, ids[nearest], np.int16(far))
 
-    def _refuse(self, keys: NDArray[Any], ids: NDArray[np.int16], path: Path) -> None:
+    def _refuse(self, keys: NDArray[Any], ids: NDArray[np.int16], name: str) -> None:
         strangers = Tally.of(keys[ids < 0])
         order = np.argsort(-strangers.pixels, kind="stable")
         shown = [
@@ -113,7 +118,7 @@ class Encoding:
             shown.append(f"{len(order) - _SHOWN} more ({100 * rest / keys.size:.2g} %)")
         what = "colours" if self.kind == "colour" else "values"
         raise MaskError(
-            f"{path} holds {what} that stand for no class: {', '.join(shown)} of its pixels; correct the mask, or say "
+            f"{name} holds {what} that stand for no class: {', '.join(shown)} of its pixels; correct the mask, or say "
             "what they mean under `mapping` in dataset.yaml."
         )
 

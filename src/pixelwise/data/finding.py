@@ -111,6 +111,16 @@ def _colours(asked: Asked, mapping: dict[Key, int], names: list[str]) -> tuple[C
     return colours if colours and tellable(colours) else display_colours(names)
 
 
+def own_colours(encoding: Encoding, names: tuple[str, ...]) -> tuple[Colour, ...]:
+    """The colours by which the masks tell classes, where they can be told apart; else distinct ones."""
+    own: dict[int, Colour] = {}
+    for key, target in encoding.mapping:
+        if isinstance(key, tuple):
+            own.setdefault(target, key)
+    colours = tuple(own[i] for i in range(len(names)) if i in own)
+    return colours if len(colours) == len(names) and tellable(colours) else display_colours(list(names))
+
+
 def tellable(colours: tuple[Colour, ...]) -> bool:
     """Whether no two of the colours are nearly alike, and at most one is nearly black."""
     table = np.array(colours)

@@ -12,12 +12,12 @@ from pixelwise.data.description import FILE_NAME, Stated, class_table, read_desc
 from pixelwise.data.detection import detect
 from pixelwise.data.discover import Found, Pair, discover
 from pixelwise.data.encoding import Encoding
-from pixelwise.data.finding import display_colours, tellable
+from pixelwise.data.finding import own_colours
 from pixelwise.data.splits import hold_out
 from pixelwise.data.survey import Survey, survey_masks
 from pixelwise.errors import DataError, OutputError
 from pixelwise.files import write_atomically
-from pixelwise.labels import ClassTable, Colour
+from pixelwise.labels import ClassTable
 
 _SPLITS = ("train", "val", "test")
 _VAL_SHARE, _VAL_SEED = 0.2, 0
@@ -58,7 +58,7 @@ def describe_folder(root: Path) -> FolderDescription:
     found = discover(root, images=stated.images, masks=stated.masks)
     if stated.mapping:
         encoding, names = stated_encoding(stated)
-        classes = class_table(stated, names, stated.colours or _own_colours(encoding, names))
+        classes = class_table(stated, names, stated.colours or own_colours(encoding, names))
     else:
         masks = [(path, path.stat()) for path in sorted({pair.mask for pair in found.pairs})]
         finding = detect(
@@ -113,15 +113,6 @@ def _known(stated: Stated, root: Path) -> KnownClasses | None:
     if stated.names is not None:
         return KnownClasses(stated.names, stated.colours, FILE_NAME, stated=True)
     return read_class_file(root)
-
-
-def _own_colours(encoding: Encoding, names: tuple[str, ...]) -> tuple[Colour, ...]:
-    own: dict[int, Colour] = {}
-    for key, target in encoding.mapping:
-        if isinstance(key, tuple):
-            own.setdefault(target, key)
-    colours = tuple(own[i] for i in range(len(names)) if i in own)
-    return colours if len(colours) == len(names) and tellable(colours) else display_colours(list(names))
 
 
 def _divided(found: Found, stated: Stated) -> tuple[dict[str, tuple[Pair, ...]], tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.decoding import Source
 from pixelwise.errors import DataError, MaskError
 from pixelwise.labels import Colour
 from pixelwise.masks import RawMask, read_raw_mask
@@ -86,7 +87,7 @@ class FileTally:
     """What one mask holds.
 
     Attributes:
-        path: the file.
+        name: what messages call it: its file.
         colour: whether `all` and `inner` count packed colours rather than values.
         all: every pixel.
         inner: pixels whose four neighbours have the same key; what JPEG or resampling smears lies at edges.
@@ -95,7 +96,7 @@ class FileTally:
         alpha: the opacity, where the file has such.
     """
 
-    path: Path
+    name: str
     colour: bool
     all: Tally
     inner: Tally
@@ -135,16 +136,30 @@ def survey_masks(paths: Sequence[Path]) -> Survey:
         DataError: a mask holds several pages, or none can be read.
     """
     chosen = _sample(paths)
-    notes = [f"{len(chosen)} of {len(paths)} masks were looked at"] if len(chosen) < len(paths) else []
+    return survey_sources([(str(path), path) for path in chosen], among=len(paths))
+
+
+def survey_sources(masks: Iterable[tuple[str, Source]], *, among: int) -> Survey:
+    """Count what masks hold, wherever they come from.
+
+    Args:
+        masks: what messages call each, and where it is read from.
+        among: how many there are, of which these may be a sample.
+
+    Raises:
+        DataError: a mask holds several pages, or none can be read.
+    """
     files, failures = [], []
-    for path in chosen:
+    for name, source in masks:
         try:
-            files.append(_count(path, read_raw_mask(path)))
+            files.append(_count(name, read_raw_mask(source, name=name)))
         except MaskError as error:
             failures.append(error)
+    count = len(files) + len(failures)
+    notes = [f"{count} of {among} masks were looked at"] if count < among else []
     if failures:
         if not files:
-            raise DataError(f"None of the {len(chosen)} masks can be read; the first: {failures[0]}") from failures[0]
+            raise DataError(f"None of the {count} masks can be read; the first: {failures[0]}") from failures[0]
         notes.append(f"{len(failures)} of them could not be read; the first: {failures[0]}".rstrip("."))
     return _combined(files, notes)
 
@@ -156,10 +171,10 @@ def _sample(paths: Sequence[Path]) -> list[Path]:
     return [paths[i] for i in sorted(order[:count].tolist())]
 
 
-def _count(path: Path, raw: RawMask) -> FileTally:
+def _count(name: str, raw: RawMask) -> FileTally:
     if raw.pages:
         raise DataError(
-            f"{path} holds several pages; pixelwise reads one photo or mask a file. Save each page as a file of its "
+            f"{name} holds several pages; pixelwise reads one photo or mask a file. Save each page as a file of its "
             "own, photos and masks under the same numbers: `magick STACK.tif images/%03d.png`, likewise into masks/."
         )
     samples = raw.samples
@@ -171,7 +186,7 @@ def _count(path: Path, raw: RawMask) -> FileTally:
     same = (centre == keys[:-2, 1:-1]) & (centre == keys[2:, 1:-1])
     same &= (centre == keys[1:-1, :-2]) & (centre == keys[1:-1, 2:])
     return FileTally(
-        path=path,
+        name=name,
         colour=colour,
         all=Tally.of(keys),
         inner=Tally.of(centre[same]),
@@ -192,7 +207,7 @@ def _combined(files: list[FileTally], notes: list[str]) -> Survey:
         opacity = [file.alpha for file in files if file.alpha is not None]
         total = Tally.total(opacity)
         if len(constant) == 1 and len(next(iter(constant))) == 1 and len(total.keys) > 1:
-            read = [FileTally(f.path, False, t, t, (0, 0), None, None) for f, t in zip(files, opacity, strict=True)]
+            read = [FileTally(f.name, False, t, t, (0, 0), None, None) for f, t in zip(files, opacity, strict=True)]
             return Survey("alpha", read, total, total, notes=tuple(notes))
         if len(total.keys) > 1:
             notes.append("their opacity was left aside")
@@ -227,8 +242,8 @@ def _in_colour(file: FileTally) -> FileTally:
         return file
     table = colours_of_values(file.palette)
     if file.all.keys.max(initial=0) >= len(table):
-        raise DataError(f"{file.path} has 16 bits, while other masks beside it are in colour; use one kind for all.")
-    return FileTally(file.path, True, file.all.mapped(table), file.inner.mapped(table), (0, 0), None, file.alpha)
+        raise DataError(f"{file.name} has 16 bits, while other masks beside it are in colour; use one kind for all.")
+    return FileTally(file.name, True, file.all.mapped(table), file.inner.mapped(table), (0, 0), None, file.alpha)
 
 
 def colours_of_values(palette: Keys | None) -> Keys:
