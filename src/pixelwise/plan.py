@@ -152,6 +152,8 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
         Source(layout=layout, root=str(root), split=split, options=given) for split in training_splits(layout, root)
     ]
     train_sets, val_sets = (open_sets([source], root) for source in sources)
+    if layout != "folder" and (finding := getattr(train_sets[0], "finding", "")):
+        watcher.say(finding)
     common_classes([*train_sets, *val_sets])
     watcher.stage("reading the masks", sum(map(len, train_sets)))
     pixels = class_pixels(train_sets, advance=watcher.advance)
