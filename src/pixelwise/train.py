@@ -279,7 +279,8 @@ def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> di
         state.best, state.stale = score, 0
         if state.fabric.is_global_zero:
             tensors = {key: value.contiguous() for key, value in module.state_dict().items()}
-            data = save_safetensors(tensors, {"step": str(state.step), "val_miou": str(score)})
+            # One entry only: safetensors writes several in an order of its own, and two runs are to give the same file.
+            data = save_safetensors(tensors, {"step": str(state.step)})
             write_atomically(directory.best, data)
     return {**_training_figures(state), **_validation_figures(found)}
 
