@@ -204,7 +204,7 @@ def test_paths_in_place_of_pictures_are_not_followed(tmp_path: Path) -> None:
     rows = rows_of(crops(3))
     rows["label"][2] = {"bytes": None, "path": str(PHOTO)}
     write_parquet(tmp_path / "train.parquet", rows)
-    with pytest.raises(DataError, match="Row 2 of .* has the path of a picture under label"):
+    with pytest.raises(DataError, match=r"Row 2 of .* has the path of a picture under label"):
         open_dataset("huggingface", tmp_path, "train")
 
 
