@@ -59,5 +59,9 @@ class Folder(Pairs):
         """The splits that there are, or that were drawn."""
         return list(describe_folder(root).splits)
 
+    def mended_mask(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """As in `Pairs`; what the mapping does not know is of no class."""
+        return self._encoding.decode_known(self.mask_paths[index])
+
     def _decode(self, index: int) -> NDArray[np.uint8]:
         return self._encoding.decode(self.mask_paths[index])
