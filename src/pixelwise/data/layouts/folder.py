@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.description import FILE_NAME
 from pixelwise.data.discover import canonical_split
 from pixelwise.data.folder import describe_folder
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
 from pixelwise.errors import DataError
-from pixelwise.images import find_images
 
 
 @register("folder", generic=True)
@@ -51,8 +49,8 @@ class Folder(Pairs):
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Whether a folder holds a dataset.yaml or any picture; whether it can be read, opening it tells."""
-        return (root / FILE_NAME).is_file() or bool(find_images(root, recursive=True))
+        """Whether there is anything in a folder; whether it can be read, and if not why, opening it tells."""
+        return any(root.iterdir())
 
     @staticmethod
     def splits(root: Path) -> list[str]:
