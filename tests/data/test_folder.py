@@ -159,6 +159,18 @@ def test_of_two_annotators_in_one_folder_the_first_is_taken_and_that_is_said(
     assert description.unpaired == ()
 
 
+def test_a_test_split_that_came_without_masks_is_said_and_is_no_mistake(tmp_path: Path) -> None:
+    pairs(tmp_path, "training/images/{}_training.tif", "training/1st_manual/{}_manual1.gif")
+    for number in (1, 2):
+        photo(tmp_path / "test" / "images" / f"{number:02d}_test.tif", number)
+    photo(tmp_path / "training" / "images" / "77_training.tif")
+    description = describe_folder(tmp_path)
+    assert [path.name for path in description.unpaired] == ["77_training.tif"]
+    assert "2 pictures of test without a mask left aside" in description.finding
+    mask(tmp_path / "test" / "1st_manual" / "01_manual1.gif")
+    assert [path.name for path in describe_folder(tmp_path).unpaired] == ["02_test.tif", "77_training.tif"]
+
+
 def test_a_single_photo_beside_its_mask_is_paired_whatever_its_name_begins_with(tmp_path: Path) -> None:
     found = discover(pairs(tmp_path, "image_{}.png", "image_{}_mask.png", ["01"]))
     assert [pair.id for pair in found.pairs] == ["image_01"]

@@ -63,7 +63,7 @@ class Found:
 
     Attributes:
         pairs: sorted by split and id.
-        unpaired: photos without a mask and masks without a photo.
+        unpaired: photos without a mask and masks without a photo; photos of a test split without any are not among them.
         finding: what was found, in a sentence.
     """
 
@@ -253,10 +253,18 @@ def _found(matched: Matched, images: str, masks: str, root: Path, note: str) -> 
             f"{counted(len(matched.unpaired), 'picture')} have one name. A mask is named as its photo, or with an "
             "ending such as _mask."
         )
+    tested = (
+        []
+        if any(pair.split == "test" for pair in pairs)
+        else [path for path in matched.unpaired if place(path, root).split == "test"]
+    )
+    if tested:
+        note = "; ".join(filter(None, (note, f"{counted(len(tested), 'picture')} of test without a mask left aside")))
+    unpaired = [path for path in matched.unpaired if path not in set(tested)]
     folders = [_folders(root, [pair.image for pair in pairs]), _folders(root, [pair.mask for pair in pairs])]
     where = f"in {folders[0]}" if folders[0] == folders[1] else f"in {folders[0]}, masks in {folders[1]}"
     finding = f"{counted(len(pairs), 'photo')} with masks, photos {where}{f'; {note}' if note else ''}"
-    return Found(pairs, tuple(matched.unpaired), finding)
+    return Found(pairs, tuple(unpaired), finding)
 
 
 def _folders(root: Path, paths: list[Path]) -> str:
