@@ -63,7 +63,7 @@ class Found:
 
     Attributes:
         pairs: sorted by split and id.
-        unpaired: photos without a mask and masks without a photo; photos of a test split without any are not among them.
+        unpaired: photos without a mask and masks without a photo; those of a test split that has no pair are not here.
         finding: what was found, in a sentence.
     """
 
