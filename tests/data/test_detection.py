@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers import PHOTOS
 from pixelwise.data.class_names import KnownClasses, colour_name, read_class_file
 from pixelwise.data.detection import Finding, detect
 from pixelwise.data.survey import survey_masks
@@ -454,6 +455,15 @@ def test_a_photo_among_the_masks_is_named(tmp_path: Path) -> None:
     colours = np.random.default_rng(0).integers(0, 256, (48, 56, 3), dtype=np.uint8)
     paths = save(tmp_path, [*scenes(3, count=7), colours])
     with pytest.raises(DataError, match=r"007\.png of 8 masks holds hundreds of colours"):
+        found(paths)
+
+
+def test_photos_in_place_of_masks_are_called_so_however_few_they_are(tmp_path: Path) -> None:
+    with Image.open(PHOTOS / "chelsea.png") as image:
+        cat = image.convert("RGB")
+    paths = save(tmp_path, [cat.crop((9 * at, 9 * at, 9 * at + 80, 9 * at + 60)) for at in range(2)])
+    assert len(survey_masks(paths).total.keys) < 4096
+    with pytest.raises(DataError, match="what photos hold"):
         found(paths)
 
 

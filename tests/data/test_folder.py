@@ -230,6 +230,22 @@ def test_a_mask_for_each_object_is_refused_with_what_to_do(tmp_path: Path) -> No
         describe_folder(tmp_path)
 
 
+def test_a_folder_of_masks_for_each_class_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    pairs(tmp_path, "images/{}.jpg", "masks/car/{}.png")
+    pairs(tmp_path, "images/{}.jpg", "masks/tree/{}.png")
+    with pytest.raises(
+        DataError, match=r"masks/car, masks/tree: one a class, .* `masks: masks/car` in .*dataset\.yaml"
+    ):
+        describe_folder(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("masks: masks/car\n")
+    assert len(opened(tmp_path)["train"]) == 5
+
+
+def test_a_single_pair_is_counted_as_one(tmp_path: Path) -> None:
+    pairs(tmp_path, "images/{}.jpg", "masks/{}.png", ["a"])
+    assert describe_folder(tmp_path).finding.startswith("1 photo with a mask, ")
+
+
 def test_arrays_are_refused_with_what_to_do(tmp_path: Path) -> None:
     photo(tmp_path / "images" / "a.jpg")
     (tmp_path / "masks").mkdir()

@@ -45,7 +45,7 @@ def no_pair(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> DataEr
         )
     if not photos and not masks:
         return DataError(f"{root} holds no pictures that can be read. Expected: {LAYOUTS}.")
-    if masks and (told := _one_mask_an_object(root, photos, masks)):
+    if masks and (told := _one_mask_an_object(root, photos, masks) or _one_folder_a_class(root, photos, masks)):
         return DataError(told)
     if not masks and _twice_as_wide(photos):
         return DataError(
@@ -81,6 +81,20 @@ def _one_mask_an_object(root: Path, photos: Sequence[Path], masks: Sequence[Path
         f"{root} holds a mask for each object rather than for each photo: {folder.relative_to(root)}/ has {count} for "
         f"the photo {photo}. Unite each photo's masks in one PNG of the photo's name, with "
         "`numpy.maximum.reduce(masks)`; docs/data-formats.md has the lines for it."
+    )
+
+
+def _one_folder_a_class(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> str:
+    """What is said of `masks/car/a.png` and `masks/tree/a.png` beside `images/a.png`."""
+    stems = {path.stem for path in photos}
+    folders = sorted({path.parent for path in masks if path.stem in stems})
+    if len(folders) < 2 or len({folder.parent for folder in folders}) > 1:
+        return ""
+    shown = [folder.relative_to(root).as_posix() for folder in folders]
+    return (
+        f"{root} has several folders with masks of the same photos, {', '.join(shown[:_SHOWN])}: one a "
+        "class, it seems. Draw each photo's masks into one PNG, 1 where the first is set, 2 where the second is, "
+        f"and so on; or learn one of them alone: `masks: {shown[0]}` in {root / 'dataset.yaml'}."
     )
 
 

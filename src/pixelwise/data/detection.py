@@ -20,7 +20,8 @@ from pixelwise.errors import DataError
 from pixelwise.labels import Colour
 
 _MOST_CLASSES = 64  # without a list of them
-_PHOTO_COLOURS = 4096
+_PHOTO_COLOURS = 4096  # of all masks together
+_OBJECT_COLOURS = 256  # of one mask, as objects of a colour each may have
 _ENOUGH_FILES = 5  # to tell numbers of objects from classes
 _VOC_VOID: Colour = (224, 224, 192)
 _OBJECTS = "`mapping: {0: background, rest: object}`"
@@ -234,7 +235,7 @@ def _check_count(asked: Asked, held: str, count: int) -> None:
     objects = f'objects: `mapping: {{"{background}": background, rest: object}}`' if colour else f"objects: {_OBJECTS}"
     classes = f"classes: {'`mapping:` with a line for each' if colour else 'their `names:` in the order of the ids'}"
     what = f"The masks hold {held}, {count} different ones."
-    if count > _PHOTO_COLOURS:
+    if count > _PHOTO_COLOURS or (colour and np.median([len(file.all.keys) for file in files]) > _OBJECT_COLOURS):
         raise asked.doubt(
             f"{what} That is what photos hold, not masks.",
             "the folder of the masks: `masks: FOLDER`",

@@ -263,7 +263,8 @@ def _found(matched: Matched, images: str, masks: str, root: Path, note: str) -> 
     unpaired = [path for path in matched.unpaired if path not in set(tested)]
     folders = [_folders(root, [pair.image for pair in pairs]), _folders(root, [pair.mask for pair in pairs])]
     where = f"in {folders[0]}" if folders[0] == folders[1] else f"in {folders[0]}, masks in {folders[1]}"
-    finding = f"{counted(len(pairs), 'photo')} with masks, photos {where}{f'; {note}' if note else ''}"
+    held = "1 photo with a mask" if len(pairs) == 1 else f"{len(pairs)} photos with masks"
+    finding = f"{held}, photos {where}{f'; {note}' if note else ''}"
     return Found(pairs, tuple(unpaired), finding)
 
 
