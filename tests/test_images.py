@@ -30,6 +30,7 @@ LOSSLESS = [
     ("TIFF", {"compression": "tiff_lzw"}),
     ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ("BMP", {}),
+    ("PPM", {}),
 ]
 
 
@@ -521,7 +522,7 @@ def test_a_file_cut_short_is_refused_by_name(kind: str, options: dict[str, Any],
     ("data", "words"),
     [
         (b"", r"^x\.jpg is empty"),
-        (b"This is no picture at all.", r"^x\.jpg is not a picture.*JPEG, PNG, WebP, TIFF, BMP, GIF"),
+        (b"This is no picture at all.", r"^x\.jpg is not a picture.*JPEG, PNG, WebP, TIFF, BMP, GIF, PPM"),
         (b"\0\0\0\x18ftypheic" + bytes(20), r"x\.jpg is a HEIC.*expected JPEG"),
         (b"\x89PNG\r\n\x1a\n", r"x\.jpg cannot be decoded"),
     ],
@@ -656,4 +657,15 @@ def test_find_images_lists_pictures_in_order_and_leaves_hidden_ones_out(tmp_path
     assert find_images(str(tmp_path), recursive=True) == [tmp_path / n for n in ("a.jpg", "b.PNG", "sub/d.webp")]
     with pytest.raises(ImageError, match="cannot be listed"):
         find_images(tmp_path / "absent")
-    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"} <= SUPPORTED_SUFFIXES
+    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"} <= SUPPORTED_SUFFIXES
+
+
+def test_find_images_follows_links_to_folders_each_once_and_passes_by_what_a_mac_zips(tmp_path: Path) -> None:
+    for name in ("far/a.jpg", "data/__MACOSX/b.jpg", "data/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    data = tmp_path / "data"
+    (data / "linked").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "back").symlink_to(data)
+    assert find_images(data, recursive=True) == [data / "c.jpg", data / "linked" / "a.jpg"]
+    assert find_images(data / "linked") == [data / "linked" / "a.jpg"]

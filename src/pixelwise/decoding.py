@@ -38,6 +38,7 @@ _DRIVERS = {
     "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
     "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "PPM": ("PIL.PpmImagePlugin", "PpmImageFile"),
 }
 
 _FORMAT_OF_SUFFIX = {
@@ -47,6 +48,7 @@ _FORMAT_OF_SUFFIX = {
     ".webp": "WebP",
     ".bmp": "BMP",
     ".gif": "GIF",
+    **dict.fromkeys((".ppm", ".pgm"), "PPM"),
 }
 
 Source = str | Path | bytes | BinaryIO
@@ -283,6 +285,7 @@ def _format_of(stream: BinaryIO, name: str, formats: tuple[str, ...]) -> str:
         "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
         "BMP": (b"BM",),
         "GIF": (b"GIF87a", b"GIF89a"),
+        "PPM": tuple(kind + space for kind in (b"P5", b"P6") for space in (b"\n", b"\r", b"\t", b" ")),
     }
     kind = next((kind for kind, magic in starts.items() if head.startswith(magic)), None)
     if kind in formats:

@@ -20,6 +20,10 @@ class MaskError(PixelwiseError):
     """A mask that cannot be read, or that holds values which no class table explains."""
 
 
+class LabelError(MaskError):
+    """A mask that can be read, but holds values or colours that stand for no class."""
+
+
 class BundleError(PixelwiseError):
     """A model directory that is missing, damaged, or from a newer version."""
 

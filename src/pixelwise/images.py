@@ -1,10 +1,11 @@
-"""Photos from untrusted files: any of six formats to upright RGB uint8 (H, W, 3).
+"""Photos from untrusted files: any of seven formats to upright RGB uint8 (H, W, 3).
 
 Alpha is composited on white and 16-bit values are scaled; Pillow's `convert("RGB")` would drop the one, clip the other.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -54,9 +55,9 @@ def read_image(
 ) -> Photo:
     """Read a photo, whoever made it.
 
-    JPEG, PNG, WebP, TIFF, BMP and GIF are told by their content, not by their name. Of an animation or a document the
-    first frame or page is read. White is 65535 in 16-bit files; in 32-bit ones the first of 1 (floats only), 255 and
-    65535 that no value exceeds, or else the largest value. Colour profiles are ignored.
+    JPEG, PNG, WebP, TIFF, BMP, GIF and PPM are told by their content, not by their name. Of an animation or a document
+    the first frame or page is read. White is 65535 in 16-bit files; in 32-bit ones the first of 1 (floats only), 255,
+    and 65535 that no value exceeds, or else the largest value. Colour profiles are ignored.
 
     Args:
         source: see `Source`; or an array, uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, which is not copied when
@@ -78,20 +79,25 @@ def read_image(
 def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
     """The files of a folder that have a supported suffix, in the order of their paths; hidden ones are left out.
 
+    Links to files and folders are followed, each folder once. `__MACOSX`, which zipping on a Mac adds, is left out.
+
     Raises:
         ImageError: the folder is missing or may not be listed.
     """
     root = Path(folder)
     try:
-        next(root.iterdir(), None)  # glob would answer a missing folder with an empty list
-        found = root.rglob("*") if recursive else root.glob("*")
-        return sorted(
-            path
-            for path in found
-            if path.suffix.lower() in SUPPORTED_SUFFIXES
-            and not any(part.startswith(".") for part in path.relative_to(root).parts)
-            and path.is_file()
-        )
+        next(root.iterdir(), None)  # walk would answer a missing folder with an empty list
+        found: list[Path] = []
+        seen: set[str] = set()
+        for directory, folders, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(directory)
+            paths = [Path(directory, name) for name in files if not name.startswith(".")]
+            if real not in seen:
+                found += [path for path in paths if path.suffix.lower() in SUPPORTED_SUFFIXES and path.is_file()]
+            again = real in seen or not recursive
+            seen.add(real)  # a link may lead back to a folder above it
+            folders[:] = [] if again else sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        return sorted(found)
     except OSError as error:
         raise ImageError(f"The folder {folder} cannot be listed ({reason(error)}).") from error
 

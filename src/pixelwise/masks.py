@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pixelwise.decoding import DEFAULT_LIMITS, Decoded, Limits, Source, copy_upright, decoded
-from pixelwise.errors import ImageError, MaskError
+from pixelwise.errors import ImageError, LabelError, MaskError
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassTable
 
@@ -140,8 +140,9 @@ def check_labels(mask: NDArray[np.uint8], classes: ClassTable, *, name: str) -> 
         name: what to call the mask in the message: its file.
 
     Raises:
-        MaskError: there is such a value; the message gives each (up to five, the commonest first) and its share of the
-            pixels. Or the mask is not uint8 (H, W), or is empty.
+        LabelError: there is such a value; the message gives each (up to five, the commonest first) and its share of the
+            pixels.
+        MaskError: the mask is not uint8 (H, W), or is empty.
     """
     _check_array(mask, name)
     counts = _histogram(mask)
@@ -154,7 +155,7 @@ def check_labels(mask: NDArray[np.uint8], classes: ClassTable, *, name: str) -> 
     if len(strangers) > _SHOWN_VALUES:
         rest = int(counts[strangers[_SHOWN_VALUES:]].sum())
         shown.append(f"{len(strangers) - _SHOWN_VALUES} more ({_percent(rest, mask.size)})")
-    raise MaskError(
+    raise LabelError(
         f"{name} holds values that are neither a class id (0 to {len(classes) - 1}) nor {classes.ignore_index} for "
         f"ignore: {', '.join(shown)} of its pixels; correct the mask, or use the class table it was drawn with."
     )

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers import PHOTOS
 from pixelwise.data.class_names import KnownClasses, colour_name, read_class_file
 from pixelwise.data.detection import Finding, detect
 from pixelwise.data.survey import survey_masks
@@ -425,6 +426,53 @@ def test_names_of_colours_are_not_given_by_their_order(tmp_path: Path) -> None:
     paths = save(tmp_path, [np.array(PLAIN, np.uint8)[ids] for ids in scenes(5)])
     with pytest.raises(DataError, match="`mapping:`, with a line for each"):
         found(paths, KnownClasses(("a", "b", "c", "d", "e"), None, "dataset.yaml", stated=True))
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_class_called_void_in_a_plain_list_is_not_labelled_wherever_it_stands(tmp_path: Path, stated: bool) -> None:
+    paths = save(tmp_path, scenes(3))
+    for names in (("sky", "road", "Unlabelled"), ("void", "sky", "road")):
+        finding = found(paths, KnownClasses(names, None, "classes.txt", stated))
+        void = [name in ("void", "Unlabelled") for name in names].index(True)
+        assert finding.classes.names == ("sky", "road")
+        assert f"; {void}, {names[void]}, is not labelled" in finding.encoding.reason
+        ids = [at - (void == 0) if at != void else 255 for at in range(3)]
+        comes_back(paths, [np.array(ids, np.int16).astype(np.uint8)[scene] for scene in scenes(3)], finding)
+
+
+def test_a_list_that_counts_from_one_names_values_from_one_only(tmp_path: Path) -> None:
+    (tmp_path / "label_names.txt").write_text("1 facade\n2 window\n3 door\n")
+    known = read_class_file(tmp_path)
+    assert known == KnownClasses(("facade", "window", "door"), None, "label_names.txt", first=1)
+    from_one = save(tmp_path / "one", [ids + 1 for ids in scenes(3)])
+    assert comes_back(from_one, scenes(3), found(from_one, known)).classes.names == known.names
+    finding = found(save(tmp_path / "zero", scenes(3)), known)
+    assert finding.classes.names == ("background", "class 1", "class 2")
+    assert "label_names.txt names 3 classes and was left aside" in finding.encoding.reason
+
+
+def test_a_photo_among_the_masks_is_named(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (48, 56, 3), dtype=np.uint8)
+    paths = save(tmp_path, [*scenes(3, count=7), colours])
+    with pytest.raises(DataError, match=r"007\.png of 8 masks holds hundreds of colours"):
+        found(paths)
+
+
+def test_photos_in_place_of_masks_are_called_so_however_few_they_are(tmp_path: Path) -> None:
+    with Image.open(PHOTOS / "chelsea.png") as image:
+        cat = image.convert("RGB")
+    paths = save(tmp_path, [cat.crop((9 * at, 9 * at, 9 * at + 80, 9 * at + 60)) for at in range(2)])
+    assert len(survey_masks(paths).total.keys) < 4096
+    with pytest.raises(DataError, match="what photos hold"):
+        found(paths)
+
+
+def test_black_that_may_mean_not_labelled_is_told(tmp_path: Path) -> None:
+    table = np.array([(0, 0, 0), (200, 0, 0), (0, 180, 20)], np.uint8)
+    reason = found(save(tmp_path / "a", [table[ids] for ids in scenes(3)])).encoding.reason
+    assert "if black means not labelled, map it to `ignore` in dataset.yaml" in reason
+    reason = found(save(tmp_path / "b", [table[ids] for ids in scenes(2)])).encoding.reason
+    assert "black" not in reason
 
 
 def test_colours_have_names() -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from helpers import PHOTOS
 from pixelwise.data import open_dataset, recognise, splits, training_splits
+from pixelwise.data.discover import discover
 from pixelwise.data.folder import describe_folder, ensure_description
 from pixelwise.errors import DataError
 
@@ -142,6 +143,39 @@ def test_drive_is_read_by_its_manual_labels_and_not_by_its_fields_of_view(tmp_pa
     assert "manual labels in 1st_manual/ were taken, not 2nd_manual/, mask/" in finding
 
 
+@pytest.mark.parametrize(
+    ("image", "endings", "suffix"),
+    [("Image_{}L.jpg", ("_1stHO", "_2ndHO"), ".png"), ("im{}.ppm", (".ah", ".vk"), ".ppm")],
+)
+def test_of_two_annotators_in_one_folder_the_first_is_taken_and_that_is_said(
+    tmp_path: Path, image: str, endings: tuple[str, str], suffix: str
+) -> None:
+    for ending in endings:
+        pairs(tmp_path, image, f"{Path(image).stem}{ending}{suffix}")
+    assert {split: len(ids) for split, ids in opened(tmp_path).items()} == {"train": 5, "val": 1}
+    description = describe_folder(tmp_path)
+    assert f"the masks ending in {endings[0]} were taken, not {endings[1]}" in description.finding
+    assert all(endings[0] in pair.mask.name for pair in description.splits["train"])
+    assert description.unpaired == ()
+
+
+def test_a_test_split_that_came_without_masks_is_said_and_is_no_mistake(tmp_path: Path) -> None:
+    pairs(tmp_path, "training/images/{}_training.tif", "training/1st_manual/{}_manual1.gif")
+    for number in (1, 2):
+        photo(tmp_path / "test" / "images" / f"{number:02d}_test.tif", number)
+    photo(tmp_path / "training" / "images" / "77_training.tif")
+    description = describe_folder(tmp_path)
+    assert [path.name for path in description.unpaired] == ["77_training.tif"]
+    assert "2 pictures of test without a mask left aside" in description.finding
+    mask(tmp_path / "test" / "1st_manual" / "01_manual1.gif")
+    assert [path.name for path in describe_folder(tmp_path).unpaired] == ["02_test.tif", "77_training.tif"]
+
+
+def test_a_single_photo_beside_its_mask_is_paired_whatever_its_name_begins_with(tmp_path: Path) -> None:
+    found = discover(pairs(tmp_path, "image_{}.png", "image_{}_mask.png", ["01"]))
+    assert [pair.id for pair in found.pairs] == ["image_01"]
+
+
 def test_membrane_photos_without_labels_are_left_out_and_listed(tmp_path: Path) -> None:
     pairs(tmp_path, "train/image/{}.png", "train/label/{}.png")
     photo(tmp_path / "test" / "0.png")
@@ -149,7 +183,7 @@ def test_membrane_photos_without_labels_are_left_out_and_listed(tmp_path: Path) 
     assert [path.name for path in describe_folder(tmp_path).unpaired] == ["77.png"]
     dataset = open_dataset("folder", tmp_path, "train")
     assert [path.name for path in dataset.unpaired] == ["77.png"]  # type: ignore[attr-defined]
-    assert "1 files without a partner are left out" in dataset.finding  # type: ignore[attr-defined]
+    assert "1 file without a partner left out" in dataset.finding  # type: ignore[attr-defined]
 
 
 def test_stacks_of_pages_are_refused_with_what_to_do(tmp_path: Path) -> None:
@@ -167,9 +201,9 @@ def test_lists_divide_a_flat_folder(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("04\n\n")
     assert opened(tmp_path) == {"train": ["00", "01", "02"], "val": ["03"], "test": ["04"]}
     assert "train.txt" in describe_folder(tmp_path).finding
-    assert "leave out 1 photos" in describe_folder(tmp_path).finding
+    assert "leave out 1 photo" in describe_folder(tmp_path).finding
     (tmp_path / "val.txt").write_text("03\nnobody\n")
-    with pytest.raises(DataError, match=r"val\.txt names 1 photos of which there is no pair; the first is nobody"):
+    with pytest.raises(DataError, match=r"val\.txt names 1 photo of which there is no pair; the first is nobody"):
         describe_folder(tmp_path)
 
 
@@ -185,6 +219,50 @@ def test_lists_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
 
 
 # What is refused.
+
+
+def test_a_mask_for_each_object_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    for name in ("ab", "cd"):
+        photo(tmp_path / "stage1_train" / name / "images" / f"{name}.png")
+        for number in range(3):
+            mask(tmp_path / "stage1_train" / name / "masks" / f"x{number}.png", number)
+    with pytest.raises(DataError, match=r"each object.*stage1_train/ab/masks/ has 3 for the photo .*ab\.png\. Unite"):
+        describe_folder(tmp_path)
+
+
+def test_a_folder_of_masks_for_each_class_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    pairs(tmp_path, "images/{}.jpg", "masks/car/{}.png")
+    pairs(tmp_path, "images/{}.jpg", "masks/tree/{}.png")
+    with pytest.raises(
+        DataError, match=r"masks/car, masks/tree: one a class, .* `masks: masks/car` in .*dataset\.yaml"
+    ):
+        describe_folder(tmp_path)
+    (tmp_path / "dataset.yaml").write_text("masks: masks/car\n")
+    assert len(opened(tmp_path)["train"]) == 5
+
+
+def test_a_single_pair_is_counted_as_one(tmp_path: Path) -> None:
+    pairs(tmp_path, "images/{}.jpg", "masks/{}.png", ["a"])
+    assert describe_folder(tmp_path).finding.startswith("1 photo with a mask, ")
+
+
+def test_arrays_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    photo(tmp_path / "images" / "a.jpg")
+    (tmp_path / "masks").mkdir()
+    np.save(tmp_path / "masks" / "a.npy", np.zeros((4, 4)))
+    with pytest.raises(DataError, match=r"1 picture, but its masks seem to be 1 file such as masks/a\.npy, .* PNG"):
+        describe_folder(tmp_path)
+
+
+def test_photo_and_mask_in_one_picture_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "train").mkdir(exist_ok=True)
+        cat().crop((0, 0, 80, 40)).save(tmp_path / "train" / f"{number}.jpg")
+    with pytest.raises(DataError, match=r"twice as wide as high: .* Cut each in two"):
+        describe_folder(tmp_path)
+    photo(tmp_path / "train" / "9.jpg")
+    with pytest.raises(DataError, match="no folder or file is named as one of masks"):
+        describe_folder(tmp_path)
 
 
 def test_several_folders_of_masks_are_refused_with_the_keys_that_settle_it(tmp_path: Path) -> None:
@@ -220,7 +298,7 @@ def test_without_masks_it_says_what_was_found_and_what_is_expected(tmp_path: Pat
         describe_folder(tmp_path)
     photo(tmp_path / "holiday" / "one.jpg")
     assert recognise(tmp_path) == "folder"
-    with pytest.raises(DataError, match=r"1 pictures, but no folder.*holiday/ \(1\).*Expected: images/ and masks/"):
+    with pytest.raises(DataError, match=r"1 picture, but no folder.*holiday/ \(1\).*Expected: images/ and masks/"):
         describe_folder(tmp_path)
     with pytest.raises(DataError, match="no split 'holiday'; it has: train, val"):
         open_dataset("folder", pairs(tmp_path / "other", "images/{}.jpg", "masks/{}.png"), "holiday")

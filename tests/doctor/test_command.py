@@ -84,7 +84,7 @@ def test_the_summary_is_at_most_80_columns_wide(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines[1:])) <= 80
     text = " ".join(" ".join(lines).split())
-    assert "masks with values that are no class SegmentationClass/2.png holds 99 (100.00%)" in text
+    assert "masks with values that are no class (1) SegmentationClass/2.png holds 99 (100.00%)" in text
     assert "train: 6 pairs, 128x96 pixels" in text
 
 

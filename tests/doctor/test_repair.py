@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken import CLASSES, Folder, blob, crop, sound
+from broken import CLASSES, Folder, blob, crop, save, sound
 from PIL import Image
 
 from helpers import digests
 from pixelwise.data.pairs import Pairs
-from pixelwise.doctor import examine
-from pixelwise.doctor.findings import LEAK
+from pixelwise.doctor import examine, open_all
+from pixelwise.doctor.examination import quick_check
+from pixelwise.doctor.findings import LABELS, LEAK
+from pixelwise.doctor.pictures import picture
 from pixelwise.doctor.repair import Repair, check_copy, repair
 from pixelwise.errors import OutputError
 from pixelwise.images import read_image
@@ -100,6 +102,30 @@ def test_what_is_broken_is_mended_or_left_out_and_the_copy_has_no_error(tmp_path
     np.testing.assert_array_equal(np.rot90(read_index_mask(masks / "train" / "train26.png")), blob(26))
     np.testing.assert_array_equal(read_image(images / "val" / "val27.png").pixels, read_image(upright).pixels)
     np.testing.assert_array_equal(read_index_mask(masks / "val" / "val27.png"), blob(27).T)
+
+
+def test_pixels_that_the_mapping_does_not_know_are_told_as_labels_and_ignored_in_the_copy(tmp_path: Path):
+    root = tmp_path / "data"
+    for number in range(4):
+        save(root / "images" / f"{number}.png", crop(number))
+        save(root / "masks" / f"{number}.png", np.where(blob(number) == 1, np.uint8(255), np.uint8(0)))
+    strange = np.where(blob(1) == 1, np.uint8(255), np.uint8(0))
+    strange[:4, :5] = 7
+    save(root / "masks" / "1.png", strange)
+    (root / "dataset.yaml").write_text("mapping: {0: background, 255: cell}\n")
+    datasets = open_all("folder", root).datasets
+    (error,) = examine(datasets).of("error")
+    assert error.kind is LABELS
+    assert "7 (0.16 %)" in error.sentence
+    assert picture(datasets, error.places) is not None
+    (error,) = quick_check(datasets)
+    assert error.kind is LABELS
+
+    done = repair(examine(datasets), datasets, root=root, out=tmp_path / "copy")
+    assert done.kept == 4
+    assert "1.png: 20 pixels of no class are now ignored." in "\n".join(done.changes)
+    (copy,) = (tmp_path / "copy" / "masks").rglob("1.png")
+    np.testing.assert_array_equal(read_index_mask(copy), np.where(strange == 7, 255, strange == 255))
 
 
 def test_what_splits_share_rightly_is_stored_once_in_the_smallest(tmp_path: Path):

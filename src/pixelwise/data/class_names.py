@@ -12,6 +12,7 @@ from pixelwise.labels import Colour
 _FILES = (
     "class_dict.csv",
     "labelmap.txt",
+    "label_class_dict.csv",
     "label_colors.txt",
     "_classes.csv",
     "classes.txt",
@@ -19,6 +20,7 @@ _FILES = (
     "names.txt",
     "codes.txt",
     "labels.txt",
+    "label_names.txt",
 )
 _VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "don't care", "dontcare"}
 _HEADER = {"name", "names", "class", "classes", "label", "class name", "class_name"}
@@ -33,12 +35,14 @@ class KnownClasses:
         colours: one a name where the file has them, else None.
         source: the file, as messages call it.
         stated: whether the user states it in dataset.yaml, so that masks it does not fit are an error.
+        first: the id of the first of them, 0 or 1.
     """
 
     names: tuple[str, ...]
     colours: tuple[Colour, ...] | None
     source: str
     stated: bool = False
+    first: int = 0
 
 
 def is_void(name: str) -> bool:
@@ -49,9 +53,9 @@ def is_void(name: str) -> bool:
 def read_class_file(directory: Path) -> KnownClasses | None:
     """The first list of classes in a directory that can be read without doubt; None where there is none.
 
-    Known are `class_dict.csv` (name,r,g,b), CVAT's `labelmap.txt` (name:r,g,b::), CamVid's `label_colors.txt`
-    (r g b name), `_classes.csv` (value, name) and plain lists of a name a line: `classes.txt`, `class_names.txt`,
-    `names.txt`, `codes.txt`, `labels.txt`.
+    Known are `class_dict.csv` and `label_class_dict.csv` (name,r,g,b), CVAT's `labelmap.txt` (name:r,g,b::), CamVid's
+    `label_colors.txt` (r g b name), `_classes.csv` (value, name) and plain lists of a name a line, numbered from 0 or 1
+    or not at all: `classes.txt`, `class_names.txt`, `names.txt`, `codes.txt`, `labels.txt`, `label_names.txt`.
     """
     by_name = {path.name.lower(): path for path in sorted(directory.glob("*")) if path.suffix in (".csv", ".txt")}
     for name in _FILES:
@@ -78,6 +82,8 @@ def _parse(path: Path) -> KnownClasses | None:
         return KnownClasses(names, colours, path.name) if len(set(colours)) == len(colours) else None
     if all(n == (i,) for i, n in enumerate(numbers)) or not any(numbers):
         return KnownClasses(names, None, path.name)
+    if all(n == (i,) for i, n in enumerate(numbers, start=1)) and all(any(map(str.isalpha, name)) for name in names):
+        return KnownClasses(names, None, path.name, first=1)
     return None
 
 

@@ -20,7 +20,8 @@ from pixelwise.errors import DataError
 from pixelwise.labels import Colour
 
 _MOST_CLASSES = 64  # without a list of them
-_PHOTO_COLOURS = 4096
+_PHOTO_COLOURS = 4096  # of all masks together
+_OBJECT_COLOURS = 256  # of one mask, as objects of a colour each may have
 _ENOUGH_FILES = 5  # to tell numbers of objects from classes
 _VOC_VOID: Colour = (224, 224, 192)
 _OBJECTS = "`mapping: {0: background, rest: object}`"
@@ -45,6 +46,7 @@ def detect(survey: Survey, *, yaml: Path, known: KnownClasses | None = None, ign
             f"All {len(survey.files)} masks hold nothing but {only}; there is nothing to learn from. Check that they "
             f"are the right files, or state `masks:` in {yaml}."
         )
+    _check_for_photos(asked)
     finding = _by_colour(asked) if survey.kind == "colour" else _by_value(asked)
     reason = "; ".join([finding.encoding.reason, *survey.notes])
     return Finding(replace(finding.encoding, reason=reason), finding.classes)
@@ -74,6 +76,22 @@ def _by_value(asked: Asked) -> Finding:
     if _numbers_objects(asked):
         return _objects(asked)
     return _sparse(asked)
+
+
+def _check_for_photos(asked: Asked) -> None:
+    """Refuse a few files that hold as many colours as photos do, among masks that hold few."""
+    files = asked.survey.files
+    if asked.survey.kind != "colour":
+        return
+    counts = np.array([len(file.all.keys) for file in files])
+    most = max(256, 4 * int(np.median(counts)))  # masks that are smeared are so alike
+    odd = [file.path for file, count in zip(files, counts, strict=True) if count > most]
+    if odd and 4 * len(odd) <= len(files):
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise DataError(
+            f"{odd[0]}{more} of {len(files)} masks holds hundreds of colours, as photos do, and the others hold few. "
+            "Put the right masks there, or take them out together with their photos."
+        )
 
 
 def _check_smear(asked: Asked) -> None:
@@ -119,10 +137,16 @@ def _named_ids(asked: Asked) -> Finding | None:
     """Class ids that a list of names covers, all of it or a part."""
     ids, void, tail = _parted(asked)
     known = asked.known
-    if known is None or len(ids) < 2 or ids[-1] >= len(known.names):
+    if known is None or len(ids) < 2 or ids[0] < known.first or ids[-1] >= known.first + len(known.names):
         return None
+    names = [name for name in known.names if not is_void(name)]
+    at = {name: names.index(name) for name in names}
+    pairs = [(value, at.get(name, asked.ignore_index)) for value, name in enumerate(known.names, start=known.first)]
     reason = f"masks hold class ids from {ids[0]} to {ids[-1]}, named by {known.source}{tail}"
-    return made(asked, [*((i, i) for i in range(len(known.names))), *void], list(known.names), reason)
+    for value, name in enumerate(known.names, start=known.first):
+        if is_void(name):
+            reason += f"; {value}, {name}, is not labelled"
+    return made(asked, [*pairs, *void], names, reason, named=True)
 
 
 def _ids(asked: Asked) -> Finding | None:
@@ -211,7 +235,7 @@ def _check_count(asked: Asked, held: str, count: int) -> None:
     objects = f'objects: `mapping: {{"{background}": background, rest: object}}`' if colour else f"objects: {_OBJECTS}"
     classes = f"classes: {'`mapping:` with a line for each' if colour else 'their `names:` in the order of the ids'}"
     what = f"The masks hold {held}, {count} different ones."
-    if count > _PHOTO_COLOURS:
+    if count > _PHOTO_COLOURS or (colour and np.median([len(file.all.keys) for file in files]) > _OBJECT_COLOURS):
         raise asked.doubt(
             f"{what} That is what photos hold, not masks.",
             "the folder of the masks: `masks: FOLDER`",
@@ -272,6 +296,8 @@ def _by_colour(asked: Asked) -> Finding:
     kept: list[Key] = [colour for colour in colours if colour not in void]
     names = names_for(asked, _default_names(kept))
     tail = f"; {key_text('colour', _VOC_VOID)}, VOC's border, is not labelled" if void else ""
+    if len(kept) > 2 and kept[0] == (0, 0, 0) and names[0] == "background":
+        tail += f"; if black means not labelled, map it to `ignore` in {asked.yaml.name}"
     reason = f"masks hold {len(kept)} colours, each a class{tail}"
     pairs: list[tuple[Key, int]] = [(key, at) for at, key in enumerate(kept)]
     return made(asked, pairs + [(colour, asked.ignore_index) for colour in void], names, reason)

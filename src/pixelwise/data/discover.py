@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pixelwise.data.advice import counted, no_pair
 from pixelwise.data.pairing import Matched, match, match_mixed
 from pixelwise.data.sample import read_split
 from pixelwise.errors import DataError
@@ -38,13 +39,6 @@ _SPLIT_WORDS = {
 _OTHER_WORDS = frozenset({"set", "data", "dataset", "split", "prepped", ""})
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 
-LAYOUTS = (
-    "images/ and masks/ (with train/, val/, test/ inside, or lists train.txt, val.txt, test.txt beside them); train/, "
-    "val/, test/ with images/ and masks/ inside; or photos and masks side by side as x.jpg and x.png, or x.png and "
-    "x_mask.png"
-)
-"""What is understood, for messages."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -69,7 +63,7 @@ class Found:
 
     Attributes:
         pairs: sorted by split and id.
-        unpaired: photos without a mask and masks without a photo.
+        unpaired: photos without a mask and masks without a photo; those of a test split that has no pair are not here.
         finding: what was found, in a sentence.
     """
 
@@ -120,8 +114,6 @@ def discover(root: Path, *, images: str | None = None, masks: str | None = None)
         photos = [photo for photo in _stated(root, images, "images") if photo.path not in taken]
         return _with_lists(root, _found(match(photos, labels), images, masks, root, "as dataset.yaml says"))
     files = find_images(root, recursive=True)
-    if not files:
-        raise DataError(f"{root} holds no pictures that can be read. Expected: {LAYOUTS}.")
     places = [place(path, root) for path in files]
     if masks is not None:
         labels = _stated(root, masks, "masks")
@@ -234,8 +226,9 @@ def _best(root: Path, photos: dict[str, list[Place]], masks: dict[str, list[Plac
         raise clashes[0]
     mixed = match_mixed(places if not masks else [there for there in places if there.role != "mask"])
     if mixed.pairs:
-        return _found(mixed, "", "", root, "side by side")
-    raise _no_pair(root, places, masks)
+        return _found(mixed, "", "", root, f"side by side{mixed.note}")
+    masked = [there.path for there in places if there.role == "mask"]
+    raise no_pair(root, [there.path for there in places if there.role != "mask"], masked)
 
 
 def _preferred(fitting: dict[tuple[str, str], Matched]) -> tuple[dict[tuple[str, str], Matched], str]:
@@ -256,33 +249,28 @@ def _found(matched: Matched, images: str, masks: str, root: Path, note: str) -> 
     )
     if not pairs:
         raise DataError(
-            f"No photo in {root / images} has a mask in {root / masks}: {len(matched.unpaired)} pictures, no two of a "
-            "name. A mask is named as its photo, or with an ending such as _mask."
+            f"No photo in {root / images} has a mask in {root / masks}: no two of "
+            f"{counted(len(matched.unpaired), 'picture')} have one name. A mask is named as its photo, or with an "
+            "ending such as _mask."
         )
+    tested = (
+        []
+        if any(pair.split == "test" for pair in pairs)
+        else [path for path in matched.unpaired if place(path, root).split == "test"]
+    )
+    if tested:
+        note = "; ".join(filter(None, (note, f"{counted(len(tested), 'picture')} of test without a mask left aside")))
+    unpaired = [path for path in matched.unpaired if path not in set(tested)]
     folders = [_folders(root, [pair.image for pair in pairs]), _folders(root, [pair.mask for pair in pairs])]
     where = f"in {folders[0]}" if folders[0] == folders[1] else f"in {folders[0]}, masks in {folders[1]}"
-    finding = f"{len(pairs)} photos with masks, photos {where}{f'; {note}' if note else ''}"
-    return Found(pairs, tuple(matched.unpaired), finding)
+    held = "1 photo with a mask" if len(pairs) == 1 else f"{len(pairs)} photos with masks"
+    finding = f"{held}, photos {where}{f'; {note}' if note else ''}"
+    return Found(pairs, tuple(unpaired), finding)
 
 
 def _folders(root: Path, paths: list[Path]) -> str:
     folders = sorted({f"{path.parent.relative_to(root).as_posix()}/" for path in paths})
     return " and ".join(folders) if len(folders) <= 3 else f"{len(folders)} folders from {folders[0]} to {folders[-1]}"
-
-
-def _no_pair(root: Path, places: list[Place], masks: dict[str, list[Place]]) -> DataError:
-    counts: dict[str, int] = {}
-    for there in places:
-        folder = there.path.parent.relative_to(root).as_posix()
-        counts[folder] = counts.get(folder, 0) + 1
-    shown = [f"{folder}/ ({count})" for folder, count in sorted(counts.items())[:6]]
-    if len(counts) > 6:
-        shown.append(f"{len(counts) - 6} more folders")
-    reason = "no photo has a mask of its name" if masks else "no folder or file is named as one of masks"
-    return DataError(
-        f"{root} holds {len(places)} pictures, but {reason}; found: {', '.join(shown)}. Expected: {LAYOUTS}. Or name "
-        f"the folders in {root / 'dataset.yaml'}: `images: FOLDER` and `masks: FOLDER`."
-    )
 
 
 def _stated(root: Path, where: str, key: str) -> list[Place]:
@@ -325,12 +313,14 @@ def _with_lists(root: Path, found: Found) -> Found:
         named = [_listed(entry, by_name) for entry in read_split(path)]
         missing = [entry for entry, pair in zip(read_split(path), named, strict=True) if pair is None]
         if missing:
-            raise DataError(f"{path} names {len(missing)} photos of which there is no pair; the first is {missing[0]}.")
+            raise DataError(
+                f"{path} names {counted(len(missing), 'photo')} of which there is no pair; the first is {missing[0]}."
+            )
         pairs += [Pair(p.id, p.image, p.mask, split) for p in dict.fromkeys(named) if p is not None]
         unlisted -= {pair.id for pair in named if pair is not None}
     text = f"{found.finding}; divided by {', '.join(path.name for path in lists.values())}"
     if unlisted:
-        text += f", which leave out {len(unlisted)} photos"
+        text += f", which leave out {counted(len(unlisted), 'photo')}"
     return Found(tuple(pairs), found.unpaired, text)
 
 

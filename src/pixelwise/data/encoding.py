@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.survey import Tally, colour_of, colours_of_values, pack, runs, unpack
 from pixelwise.decoding import Source
-from pixelwise.errors import MaskError
+from pixelwise.errors import LabelError, MaskError
 from pixelwise.labels import Colour
 from pixelwise.masks import RawMask, read_raw_mask
 
@@ -55,22 +55,35 @@ class Encoding:
             name: what to call it in messages; by default the path.
 
         Raises:
-            MaskError: it cannot be read, is of another kind, or holds what the mapping does not know; the message gives
-                each such value or colour (up to five, the commonest first) and its share of the pixels.
+            MaskError: it cannot be read, or is of another kind.
+            LabelError: it holds what the mapping does not know; the message gives each such value or colour (up to
+                five, the commonest first) and its share of the pixels.
         """
         name = name or str(source)
         keys = self._keys(read_raw_mask(source, name=name), name)
+        ids = self._ids_of(keys)
+        if int(ids.min()) < 0:
+            self._refuse(keys, ids, name)
+        return ids.astype(np.uint8)
+
+    def decode_known(self, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """As `decode`, but what the mapping does not know is not labelled; and which pixels that are, (H, W).
+
+        Raises:
+            MaskError: it cannot be read, or is of another kind.
+        """
+        ids = self._ids_of(self._keys(read_raw_mask(path), str(path)))
+        unknown = ids < 0
+        return np.where(unknown, np.int16(self.ignore_index), ids).astype(np.uint8), unknown
+
+    def _ids_of(self, keys: NDArray[Any]) -> NDArray[np.int16]:
+        """The class id of each pixel, int16 (H, W); -1 for what is not known."""
         if self.kind != "colour" and self.tolerance == 0 and keys.dtype == np.uint8:
-            ids: NDArray[np.int16] = self._ids(np.arange(256, dtype=np.uint32))[keys]
-            if int(ids.min()) < 0:
-                self._refuse(keys, ids, name)
-            return ids.astype(np.uint8)
+            of_values: NDArray[np.int16] = self._ids(np.arange(256, dtype=np.uint32))[keys]
+            return of_values
         values, lengths = runs(keys)
         distinct, inverse = np.unique(values, return_inverse=True)
-        of_runs = self._ids(distinct)[inverse]
-        if int(of_runs.min()) < 0:
-            self._refuse(keys, np.repeat(of_runs, lengths).reshape(keys.shape), name)
-        return np.repeat(of_runs.astype(np.uint8), lengths).reshape(keys.shape)
+        return np.repeat(self._ids(distinct)[inverse], lengths).reshape(keys.shape)
 
     def _keys(self, raw: RawMask, name: str) -> NDArray[Any]:
         """The mask (H, W) as values or packed colours, whichever `mapping` is about."""
@@ -117,7 +130,7 @@ class Encoding:
             rest = int(strangers.pixels[order[_SHOWN:]].sum())
             shown.append(f"{len(order) - _SHOWN} more ({100 * rest / keys.size:.2g} %)")
         what = "colours" if self.kind == "colour" else "values"
-        raise MaskError(
+        raise LabelError(
             f"{name} holds {what} that stand for no class: {', '.join(shown)} of its pixels; correct the mask, or say "
             "what they mean under `mapping` in dataset.yaml."
         )

@@ -53,7 +53,9 @@ def names_for(asked: Asked, defaults: list[str]) -> list[str]:
     """
     known = asked.known
     told = asked.survey.kind != "colour" or defaults == ["background", "object"]  # colours have no order
-    return list(known.names) if told and known is not None and len(known.names) == len(defaults) else defaults
+    if not told or known is None or known.first != 0 or len(known.names) != len(defaults):
+        return defaults
+    return list(known.names)
 
 
 def made(

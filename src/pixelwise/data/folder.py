@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pixelwise.data.advice import counted
 from pixelwise.data.class_names import KnownClasses, read_class_file
 from pixelwise.data.description import FILE_NAME, Stated, class_table, read_description, stated_encoding, to_yaml
 from pixelwise.data.detection import detect
@@ -121,8 +122,8 @@ def _divided(found: Found, stated: Stated) -> tuple[dict[str, tuple[Pair, ...]],
     missing = sorted(listed.keys() - {pair.id for pair in found.pairs})
     if missing:
         raise DataError(
-            f"{stated.path}: `splits` names {len(missing)} photos of which there is no pair; the first is "
-            f"{missing[0]}. Bring them back, or take them out of the list."
+            f"{stated.path}: `splits` names {counted(len(missing), 'photo')} of which there is no pair; the first "
+            f"is {missing[0]}. Bring them back, or take them out of the list."
         )
     splits: dict[str, list[Pair]] = {name: [] for name in _SPLITS}
     for pair in found.pairs:
@@ -145,5 +146,6 @@ def _sentence(found: Found, encoding: Encoding, splits: Mapping[str, tuple[Pair,
     how = f" (validation drawn with seed {_VAL_SEED})" if drawn else ""
     parts = [found.finding, encoding.reason, f"{counts}{how}"]
     if found.unpaired:
-        parts.append(f"{len(found.unpaired)} files without a partner are left out, the first: {found.unpaired[0]}")
+        alone = counted(len(found.unpaired), "file")
+        parts.append(f"{alone} without a partner left out, the first: {found.unpaired[0]}")
     return "; ".join(parts)

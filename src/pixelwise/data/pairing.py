@@ -12,8 +12,10 @@ from pixelwise.errors import DataError
 
 _MASK_ENDING = (
     r"masks?|gt|labels?|lbl|l|annotations?|anno|ann|manual\d*|seg|segs|segmentation|ground[_-]?truth|groundtruth|"
-    r"(?:gtfine_|gtcoarse_)?label(?:train)?ids|\d(?:st|nd)[_-]?(?:ho|manual)|trimap|matte|target|truth|predict"
+    r"(?:gtfine_|gtcoarse_)?label(?:train)?ids|\d(?:st|nd)[_-]?(?:ho|manual)|trimap|matte|target|truth|predict|"
+    r"ah|vk"
 )
+_ANNOTATOR = re.compile(r"(?i)[_.-](?:\d(?:st|nd|rd)[_-]?(?:ho|manual)|manual\d|ah|vk)")  # of CHASE, DRIVE and STARE
 _PHOTO_ENDING = r"images?|img|photo|training|test|testing|train|sat|rgb|leftimg8bit|volume|input|raw|original|orig"
 _MASK_START = r"masks?|gt|labels?|seg|annotation|groundtruth"
 _PHOTO_START = r"images?|img|photo|input"
@@ -40,10 +42,11 @@ class Placed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Pairs, each with its id, sorted by split and id; and the files without a partner."""
+    """Pairs, each with its id, sorted by split and id; the files without a partner; and what else is to be said."""
 
     pairs: list[tuple[str, Placed, Placed]]
     unpaired: list[Path]
+    note: str = ""
 
 
 Key = tuple[str, ...]
@@ -63,6 +66,7 @@ def match(photos: Sequence[Placed], masks: Sequence[Placed]) -> Matched:
     shared_by_photos, shared_by_masks = _shared_parts(photos), _shared_parts(masks)
     steps: tuple[tuple[Callable[[Placed], str], Callable[[Placed], str]], ...] = (
         (_stem, _stem),
+        (_stem, _bare_mask),
         (_bare_photo, _bare_mask),
         (lambda photo: _cut(photo, shared_by_photos), lambda mask: _cut(mask, shared_by_masks)),
     )
@@ -90,9 +94,10 @@ def match_mixed(files: Sequence[Placed]) -> Matched:
     masks = [place for place in files if _bare_mask(place) != _stem(place)]
     photos = [place for place in files if place not in masks]
     if masks:
+        masks, note = _first_annotator(masks)
         matched = match(photos, masks)
         if matched.pairs:
-            return matched
+            return Matched(matched.pairs, matched.unpaired, note)
     groups: dict[Key, list[Placed]] = {}
     for place in files:
         groups.setdefault(_key(place, _stem(place)), []).append(place)
@@ -111,6 +116,16 @@ def match_mixed(files: Sequence[Placed]) -> Matched:
             )
         pairs.append((_id(jpegs[0]), jpegs[0], others[0]))
     return _sorted(pairs, alone)
+
+
+def _first_annotator(masks: list[Placed]) -> tuple[list[Placed], str]:
+    """Of masks that several people drew, those of the first; and that it is so."""
+    endings = {place.path: _stem(place)[len(_bare(_stem(place), "$^", _MASK_ENDING)) :] for place in masks}
+    first, *others = sorted(set(endings.values()))
+    if not others or not all(_ANNOTATOR.fullmatch(ending) for ending in (first, *others)):
+        return masks, ""
+    note = f"; the masks ending in {first} were taken, not {', '.join(others)}"
+    return [place for place in masks if endings[place.path] == first], note
 
 
 def _sorted(pairs: list[tuple[str, Placed, Placed]], unpaired: list[Path]) -> Matched:

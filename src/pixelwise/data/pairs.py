@@ -30,7 +30,8 @@ class Pairs:
 
     Raises:
         DataError: when a sample is read, a mask has another size than its photo.
-        MaskError: when a sample is read, a mask is damaged or holds a value that is no class.
+        MaskError: when a sample is read, a mask is damaged.
+        LabelError: when a sample is read, a mask holds a value that is no class.
     """
 
     unpaired: Sequence[Path] = ()
@@ -72,8 +73,18 @@ class Pairs:
         return mask
 
     def unchecked_mask(self, index: int) -> NDArray[np.uint8]:
-        """The mask alone, uint8 (H, W), whatever values it holds; for what looks for the wrong ones."""
+        """The mask alone, uint8 (H, W), whatever values it holds; for what looks for the wrong ones.
+
+        Raises:
+            LabelError: it holds what has no value of its own among the ids, such as a strange colour.
+        """
         return self._decode(index)
+
+    def mended_mask(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """The mask alone, uint8 (H, W), its pixels of no class ignored; and which they are, bool (H, W)."""
+        mask, ignored = self.unchecked_mask(index), self.classes.ignore_index
+        strangers = (mask >= len(self.classes)) & (mask != ignored)
+        return np.where(strangers, np.uint8(ignored), mask), strangers
 
     def _mask_name(self, index: int) -> str:
         """What messages call the mask: its file."""

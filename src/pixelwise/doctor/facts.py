@@ -13,7 +13,7 @@ from PIL import Image
 from pixelwise.data.pairs import Pairs
 from pixelwise.decoding import header_size
 from pixelwise.doctor.findings import Place
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import LabelError, PixelwiseError
 from pixelwise.images import Photo, read_image
 
 THUMBNAIL = 16
@@ -68,12 +68,15 @@ class MaskFacts:
         counts: int64 (256,), pixels of each value.
         digest: of its pixels and size.
         border: share of the pairs of neighbouring pixels that are of different classes, 0 to 1.
+        strangers: what it holds that has no value among the ids, in a sentence; mostly empty. `counts` has such pixels
+            among those that are ignored.
     """
 
     size: tuple[int, int]
     counts: NDArray[np.int64]
     digest: bytes
     border: float
+    strangers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +145,17 @@ def _header_facts(path: Path, mask: MaskFacts | Fault) -> PhotoFacts | Fault:
 
 
 def _mask_facts(dataset: Pairs, index: int) -> MaskFacts | Fault:
+    strangers = ""
     try:
-        mask = dataset.unchecked_mask(index)
+        try:
+            mask = dataset.unchecked_mask(index)
+        except LabelError as error:
+            mask, strangers = dataset.mended_mask(index)[0], str(error)
     except PixelwiseError as error:
         return Fault(not dataset.mask_paths[index].is_file(), str(error))
     # bincount makes 64-bit numbers of what it counts, so not of a large mask as a whole.
     counts = sum((np.bincount(rows.ravel(), minlength=256) for rows in _strips(mask)), np.zeros(256, np.int64))
-    return MaskFacts(mask.shape, counts, _digest(mask), _border(mask))
+    return MaskFacts(mask.shape, counts, _digest(mask), _border(mask), strangers)
 
 
 def _strips(mask: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

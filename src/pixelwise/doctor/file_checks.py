@@ -75,6 +75,9 @@ def unknown_labels(splits: Splits) -> list[Finding]:
     findings = []
     for split in splits:
         for pair, mask in split.masks:
+            if mask.strangers:
+                findings.append(_about(pair, LABELS, "error", split, mask.strangers, mask_first=True))
+                continue
             strangers = mask.counts.copy()
             strangers[: len(split.classes)] = 0
             strangers[split.classes.ignore_index] = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,28 +55,27 @@ def picture(datasets: Sequence[Pairs], places: Sequence[Place]) -> bytes | None:
 
 
 def _row(dataset: Pairs, index: int) -> list[Image.Image]:
-    photo = mask = None
+    photo = mask = strangers = None
     with suppress(PixelwiseError):  # the finding says what is wrong with it
         photo = _shrunk(read_image(dataset.image_paths[index]).pixels)
     with suppress(PixelwiseError):
-        mask = _shrunk(dataset.unchecked_mask(index))
+        mask, strangers = map(_shrunk, dataset.mended_mask(index))
     parts = [] if photo is None else [photo]
-    if mask is not None:
-        parts.append(_painted(photo, mask, dataset.classes))
+    if mask is not None and strangers is not None:
+        parts.append(_painted(photo, mask, strangers, dataset.classes))
     return [Image.fromarray(part) for part in parts]
 
 
-def _painted(photo: Pixels | None, mask: Pixels, classes: ClassTable) -> Pixels:
+def _painted(photo: Pixels | None, mask: Pixels, strangers: NDArray[np.bool_], classes: ClassTable) -> Pixels:
     display = for_display(classes)
     fits = photo is not None and photo.shape[:2] == mask.shape
     painted = overlay(photo, mask, display) if fits and photo is not None else colourise(mask, display)
-    strangers = (mask >= len(classes)) & (mask != classes.ignore_index)
     painted[strangers] = _STRANGER
     return painted
 
 
-def _shrunk(pixels: Pixels) -> Pixels:
-    """A photo (H, W, 3) by area, or a mask (H, W) by nearest pixel; photo and mask of one size become one size."""
+def _shrunk(pixels: NDArray[Any]) -> NDArray[Any]:
+    """A photo (H, W, 3) by area, anything (H, W) by nearest pixel; what is of one size becomes of one size."""
     height, width = pixels.shape[:2]
     factor = min(1.0, _HEIGHT / height, _WIDTH / width)
     size = max(1, round(width * factor)), max(1, round(height * factor))

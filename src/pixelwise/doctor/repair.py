@@ -127,7 +127,8 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
         if isinstance(facts, Fault):
             return [f"{pair.photo_path} left out of {split.name}: {facts.sentence}"], False
     try:
-        photo, mask = read_image(pair.photo_path), dataset.unchecked_mask(pair.place.index)
+        photo = read_image(pair.photo_path)
+        mask, strangers = dataset.mended_mask(pair.place.index)
     except PixelwiseError as error:  # it could be read a minute ago
         return [f"{pair.photo_path} left out of {split.name}: {error}"], False
     changes = []
@@ -136,9 +137,7 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
         changes.append(f"{pair.mask_path} turned like its photo.")
     if mask.shape != photo.pixels.shape[:2]:
         return [f"{pair.photo_path} left out of {split.name}: its mask has another size, for no known reason."], False
-    strangers = (mask >= len(split.classes)) & (mask != split.classes.ignore_index)
     if strangers.any():
-        mask = np.where(strangers, np.uint8(split.classes.ignore_index), mask)
         changes.append(f"{pair.mask_path}: {np.count_nonzero(strangers)} pixels of no class are now ignored.")
     (out / "images" / split.name).mkdir(parents=True, exist_ok=True)
     (out / "masks" / split.name).mkdir(parents=True, exist_ok=True)

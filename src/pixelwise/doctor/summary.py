@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pixelwise.colours import for_display
+from pixelwise.data.advice import counted
 from pixelwise.doctor.charts import percent
 from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.repair import CHANGES, Repair, check_copy
@@ -68,7 +69,7 @@ def print_repair(repaired: Repair, *, out: Path) -> None:
         to.print(f"  {change}", soft_wrap=True)
     if len(repaired.changes) > _CHANGES_SHOWN:
         to.print(f"  and {len(repaired.changes) - _CHANGES_SHOWN} more: {out / CHANGES}", soft_wrap=True)
-    to.print(f"{repaired.kept} pairs, {len(repaired.changes)} changes -> {out}", soft_wrap=True)
+    to.print(f"{counted(repaired.kept, 'pair')}, {counted(len(repaired.changes), 'change')} -> {out}", soft_wrap=True)
 
 
 def _sizes(split: SplitFacts) -> str:
@@ -105,10 +106,10 @@ def _classes(splits: tuple[SplitFacts, ...]) -> Table:
 def _findings(diagnosis: Diagnosis, root: Path) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), show_header=False)
     table.add_column(no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for first, *others in diagnosis.groups():
         more = f" ({len(others)} more)" if others else ""
-        text = Text.assemble((first.kind.title, "bold"), f"\n{first.sentence_in(root)}{more}")
-        table.add_row(Text(first.severity, style=_STYLES[first.severity]), str(1 + len(others)), text)
+        count = f" ({1 + len(others)})\n"
+        text = Text.assemble((first.kind.title, "bold"), count, f"{first.sentence_in(root)}{more}")
+        table.add_row(Text(first.severity, style=_STYLES[first.severity]), text)
     return table

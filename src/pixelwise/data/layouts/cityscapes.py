@@ -81,8 +81,8 @@ class Cityscapes(Pairs):
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Whether a directory has this layout, by a look at its names."""
-        return (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir()
+        """Whether a directory has this layout, by a look at its names; without its splits it is any folder."""
+        return bool(Cityscapes.splits(root))
 
     @staticmethod
     def splits(root: Path) -> list[str]:

@@ -7,13 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.description import FILE_NAME
 from pixelwise.data.discover import canonical_split
 from pixelwise.data.folder import describe_folder
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
 from pixelwise.errors import DataError
-from pixelwise.images import find_images
 
 
 @register("folder", generic=True)
@@ -51,13 +49,17 @@ class Folder(Pairs):
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Whether a folder holds a dataset.yaml or any picture; whether it can be read, opening it tells."""
-        return (root / FILE_NAME).is_file() or bool(find_images(root, recursive=True))
+        """Whether there is anything in a folder; whether it can be read, and if not why, opening it tells."""
+        return any(root.iterdir())
 
     @staticmethod
     def splits(root: Path) -> list[str]:
         """The splits that there are, or that were drawn."""
         return list(describe_folder(root).splits)
+
+    def mended_mask(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """As in `Pairs`; what the mapping does not know is of no class."""
+        return self._encoding.decode_known(self.mask_paths[index])
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         return self._encoding.decode(self.mask_paths[index])

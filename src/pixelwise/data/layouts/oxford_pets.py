@@ -85,9 +85,10 @@ class OxfordPets(Pairs):
 
     @staticmethod
     def recognises(root: Path) -> bool:
-        """Whether a directory has this layout, by a look at its names."""
+        """Whether a directory has this layout, by a look at its names; without its lists it is any folder."""
         home = _home(root)
-        return (home / "images").is_dir() and (home / "annotations" / "trimaps").is_dir()
+        named = (home / "images").is_dir() and (home / "annotations" / "trimaps").is_dir()
+        return named and bool(OxfordPets.splits(root))
 
     @staticmethod
     def splits(root: Path) -> list[str]:
