@@ -61,15 +61,9 @@ def plain_ceiling(mask: Pixels, factor: int) -> float:
     rows, columns = height // factor, width // factor
     shares = []
     for label in range(4):
-        cells = np.array(
-            [
-                [
-                    np.mean(mask[i * factor : (i + 1) * factor, j * factor : (j + 1) * factor] == label)
-                    for j in range(columns)
-                ]
-                for i in range(rows)
-            ]
-        )
+        cells = np.zeros((rows, columns))
+        for i, j in np.ndindex(rows, columns):
+            cells[i, j] = np.mean(mask[i * factor : (i + 1) * factor, j * factor : (j + 1) * factor] == label)
         shares.append(plain_weights(height, rows) @ cells @ plain_weights(width, columns).T)
     answer = np.argmax(shares, axis=0)
     found = []

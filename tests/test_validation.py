@@ -21,8 +21,9 @@ from pixelwise.bundle import InputSpec
 from pixelwise.data import Sample
 from pixelwise.labels import ClassTable
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
+import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
