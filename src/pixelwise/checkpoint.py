@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,14 @@ def save_checkpoint(directory: Path, state: Mapping[str, Any], *, step: int) -> 
     return path
 
 
-def latest_checkpoint(directory: Path) -> tuple[dict[str, Any], Path] | None:
+def latest_checkpoint(
+    directory: Path, *, say: Callable[[str], None] = lambda text: None
+) -> tuple[dict[str, Any], Path] | None:
     """The newest checkpoint that is whole, or nothing when there is none at all.
+
+    Args:
+        directory: where they lie.
+        say: told of each damaged one that is passed over.
 
     Raises:
         PixelwiseError: there are checkpoints, but none of them is whole; or the newest whole one holds what no
@@ -52,6 +58,7 @@ def latest_checkpoint(directory: Path) -> tuple[dict[str, Any], Path] | None:
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest()[:16] == path.stem.rsplit("-", 1)[1]:
             return _load(data, path), path
+        say(f"The checkpoint {path} is damaged: its hash differs from its name; it is passed over.")
     if paths:
         raise PixelwiseError(f"No checkpoint in {directory} is whole: the hash of each differs from its name.")
     return None

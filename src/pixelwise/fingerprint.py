@@ -11,6 +11,7 @@ from PIL import Image
 
 from pixelwise.confusion import ConfusionMatrix, intersection_and_union, mean_of_defined, ratio
 from pixelwise.data import Dataset
+from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable
 
 SAMPLED_PHOTOS = 48
@@ -84,7 +85,13 @@ def fingerprint(
         val: what the best weights are chosen on.
         pixels: for each photo of `train`, int64 (C,), the pixels of each class.
         advance: called with 1 for each photo looked at, of up to `SAMPLED_PHOTOS`.
+
+    Raises:
+        DataError: no pixel is labelled.
     """
+    table = np.stack(pixels)
+    if not table.any():
+        raise DataError("No pixel of the training masks is labelled, so that there is nothing to learn.")
     places = [(dataset, index) for dataset in train for index in range(len(dataset))]
     chosen = np.random.default_rng(0).permutation(len(places))[:SAMPLED_PHOTOS]
     sizes, means, squares, masks, grey = [], [], [], [], True
@@ -100,7 +107,6 @@ def fingerprint(
         if number < _SAMPLED_MASKS:
             masks.append(sample.mask)
         advance(1)
-    table = np.stack(pixels)
     height, width = (int(side) for side in np.median(sizes, axis=0))
     mean = np.mean(means, axis=0)
     std = np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 1e-4))

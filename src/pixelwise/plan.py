@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,9 +75,7 @@ def plan_from_file(path: Path, overrides: Sequence[str] = ()) -> Plan:
         choices = [Choice(**entry) for entry in json.loads(reasons.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
         raise RecipeError(f"{reasons} is damaged ({error}); remove it.") from error
-    values = parse_values(overrides)
-    kept = [choice for choice in choices if choice.key not in values]
-    return Plan(recipe, (*kept, *(Choice(key, value, "as given") for key, value in values.items())))
+    return Plan(recipe, _with_given(choices, parse_values(overrides)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +165,33 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
         data={"train": [sources[0].model_dump()], "val": [sources[1].model_dump()], "colours": "display"},
         machine=Machine.here(processes=processes),
         model=model,
-        model_arguments=values.get("model.arguments"),
+        model_arguments=_given_arguments(overrides),
     )
     if request.epochs is not None:
-        overrides = [*_schedule_for(request.epochs, found.photos, raw, values), *overrides]
+        batch = values.get("batch_size", raw["batch_size"])
+        overrides = [*_schedule_for(request.epochs, found.photos, batch, raw), *overrides]
         values = parse_values(overrides)
     apply_overrides(raw, overrides)
-    kept = [choice for choice in choices if choice.key not in values]
-    kept += [Choice(key, value, "as given") for key, value in values.items()]
-    return Plan(parse_recipe(raw, name=f"chosen for {data}"), tuple(kept))
+    return Plan(parse_recipe(raw, name=f"chosen for {data}"), _with_given(choices, values))
+
+
+def _given_arguments(overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The architecture's arguments among the overrides, in whichever way they are written."""
+    raw: dict[str, Any] = {}
+    apply_overrides(raw, overrides)
+    model = raw.get("model")
+    given = model.get("arguments") if isinstance(model, dict) else None
+    return given if isinstance(given, dict) else None
+
+
+def _with_given(choices: Sequence[Choice], values: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """The choices that no override touches, and the overrides."""
+
+    def touched(key: str) -> bool:
+        return any(f"{key}.".startswith(f"{given}.") or f"{given}.".startswith(f"{key}.") for given in values)
+
+    kept = [choice for choice in choices if not touched(choice.key)]
+    return (*kept, *(Choice(key, value, "as given") for key, value in values.items()))
 
 
 def check_data(recipe: Recipe, data_root: Path, watcher: Watcher) -> None:
@@ -215,11 +232,13 @@ def _described(root: Path, watcher: Watcher) -> None:
         watcher.say(f"Written to {root / 'dataset.yaml'}; edit it where that is wrong.")
 
 
-def _schedule_for(epochs: float, photos: int, raw: dict[str, Any], values: dict[str, Any]) -> list[str]:
-    """The steps that make so many epochs, validated six times."""
-    if epochs <= 0:
+def _schedule_for(epochs: float, photos: int, batch: Any, raw: Mapping[str, Any]) -> list[str]:
+    """The steps that make so many epochs, validated six times; `batch` is as given and may be anything."""
+    if not 0 < epochs < math.inf:
         raise RecipeError(f"--epochs takes a number above 0, not {epochs:g}.")
-    steps = max(1, round(epochs * photos / int(values.get("batch_size", raw["batch_size"]))))
+    if not isinstance(batch, int) or batch < 1:
+        raise RecipeError(f"batch_size is {batch!r}; expected a number of photos.")
+    steps = max(1, round(epochs * photos / batch))
     each = max(1, round(steps / 6))
     return [
         f"steps={steps}",

@@ -64,8 +64,11 @@ def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: 
         rendezvous: HOST:PORT of the first machine, where the others find it; needed for several machines.
 
     Raises:
-        PixelwiseError: one of the processes ended badly, or there is no rendezvous for several machines.
+        PixelwiseError: one of the processes ended badly, a signal stopped them all, or there is no rendezvous for
+            several machines.
+        KeyboardInterrupt: that signal was Ctrl-C's.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -84,6 +87,12 @@ def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
     try:
         elastic_launch(config, sys.executable)("-m", "pixelwise", *command)
+    except SignalException as error:
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise PixelwiseError(
+            f"The training was stopped ({error.sigval.name}); go on from the last checkpoint with --resume."
+        ) from error
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
         raise PixelwiseError(

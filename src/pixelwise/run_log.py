@@ -51,10 +51,10 @@ class RunLog:
 
         Args:
             step: steps taken.
-            scalars: figures by name; an undefined one, nan, is left out.
+            scalars: figures by name; an undefined one, nan or infinite, is left out.
             speed: photos a second, for TensorBoard and the services.
         """
-        defined = {key: value for key, value in scalars.items() if not math.isnan(value)}
+        defined = {key: value for key, value in scalars.items() if math.isfinite(value)}
         entry = {"step": step, **{key: float(f"{value:.6g}") for key, value in defined.items()}}
         with self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
@@ -110,6 +110,16 @@ class _WandB:
 _SERVICES: dict[str, Callable[[Path, Mapping[str, Any]], _Sink]] = {"mlflow": _MLflow, "wandb": _WandB}
 
 
+def check_services(services: Sequence[str]) -> None:
+    """See that the services can be used, before a run is begun.
+
+    Raises:
+        PixelwiseError: a service's package is not installed.
+    """
+    for name in services:
+        _import(name)
+
+
 def _import(package: str) -> Any:
     import importlib
 
@@ -126,7 +136,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entries.append(json.loads(line))
         except ValueError:

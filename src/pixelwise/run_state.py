@@ -121,14 +121,18 @@ class RunState:
         patience = self.recipe.patience
         return self.step >= self.recipe.steps or (patience is not None and self.stale >= patience)
 
-    def restore(self, directory: Path) -> Path | None:
+    def restore(self, directory: Path, *, say: Callable[[str], None] = lambda text: None) -> Path | None:
         """Take over the newest whole checkpoint, if there is one; gives its file.
+
+        Args:
+            directory: of the checkpoints.
+            say: told of damaged ones.
 
         Raises:
             RecipeError: the data are other ones than those that the run was started with.
             PixelwiseError: there are checkpoints, but none is whole.
         """
-        found = latest_checkpoint(directory)
+        found = latest_checkpoint(directory, say=say)
         if found is None:
             return None
         saved, path = found

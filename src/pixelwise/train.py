@@ -27,8 +27,9 @@ from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
 from pixelwise.plan import Plan, check_data
 from pixelwise.preview import MOST_PHOTOS, draw_snapshot
+from pixelwise.recipe import Recipe
 from pixelwise.run_directory import RunDirectory
-from pixelwise.run_log import RunLog
+from pixelwise.run_log import RunLog, check_services
 from pixelwise.run_page import write_run_page
 from pixelwise.run_state import RunState
 from pixelwise.trained import bundle_of_run, input_spec_of, model_classes
@@ -69,12 +70,13 @@ def train(
     directory = RunDirectory(run)
     watcher = watcher if watcher and fabric.is_global_zero else Watcher()
     recipe = plan.recipe
-    _check_agreement(recipe.to_yaml(), fabric)
+    _check_processes(recipe, fabric)
     directory.check(recipe.to_yaml(), resume=resume)
     with directory.locked() if fabric.is_global_zero else nullcontext():
         keep_freed_memory()
         torch.use_deterministic_algorithms(recipe.deterministic)
         if fabric.is_global_zero and not directory.recipe.exists():
+            check_services(recipe.log_to)
             check_data(recipe, data_root, watcher)
         watcher.stage("reading the masks", 0)
         state = RunState.fresh(recipe, data_root, fabric, advance=watcher.advance)
@@ -88,21 +90,26 @@ def train(
     return directory.model
 
 
-def _check_agreement(recipe: str, fabric: Fabric) -> None:
-    """See that all processes are about to do the same, as each may have chosen its recipe by itself."""
+def _check_processes(recipe: Recipe, fabric: Fabric) -> None:
+    """See that all processes are about to do the same, as each may have chosen its recipe by itself, and have work."""
     if fabric.world_size > 1:
         recipes: list[str | None] = [None] * fabric.world_size
-        torch.distributed.all_gather_object(recipes, recipe)
+        torch.distributed.all_gather_object(recipes, recipe.to_yaml())
         if len(set(recipes)) > 1:
             raise RecipeError(
                 "The processes came to different recipes, as their machines differ; write one with --dry-run and give "
                 "that file to all of them."
             )
+    if recipe.batch_size < fabric.world_size:
+        raise RecipeError(
+            f"batch_size is {recipe.batch_size}, and there are {fabric.world_size} processes; each of them needs a "
+            "photo a step."
+        )
 
 
 def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
     """From the last checkpoint, or from the start, to the last step."""
-    checkpoint = state.restore(directory.checkpoints)
+    checkpoint = state.restore(directory.checkpoints, say=watcher.say)
     if checkpoint is not None:
         watcher.say(f"Goes on from step {state.step} ({checkpoint.name}).")
     if state.finished:
@@ -212,7 +219,7 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
             loss = _forward(state, part, target)
             if not torch.isfinite(loss):
                 raise PixelwiseError(
-                    f"The loss is {float(loss)} at step {state.step}; lower optimizer.lr, or set precision to 32-true."
+                    f"The loss is {float(loss.detach())} at step {state.step}; lower optimizer.lr, or set precision to 32-true."
                 )
             fabric.backward(loss * share)
         total += loss.detach() * share

@@ -1,0 +1,199 @@
+"""From the command line's words to a recipe, its reasons beside it, on a small folder of real photos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from helpers import small_photo
+from pixelwise.errors import DataError, PixelwiseError, RecipeError
+from pixelwise.run_directory import RunDirectory
+
+pytest.importorskip("torch")
+
+from pixelwise.plan import Plan, Request, make, plan_from_file
+from pixelwise.watcher import Watcher
+
+RECIPE = """
+name: tiny
+data:
+  train: [{layout: voc, root: voc, split: train}]
+  val: [{layout: voc, root: voc, split: val}]
+"""
+SMALL = ("--model", "unet2015")
+
+
+class Listener(Watcher):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight photos and masks of two classes."""
+    root = tmp_path / "photos"
+    for index in range(8):
+        left = 10 * index
+        small_photo(root / "images" / f"{index}.png", box=(left, 40, left + 96, 104))
+        mask = np.zeros((64, 96), np.uint8)
+        mask[10:50, 20:70] = 1
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(root / "masks" / f"{index}.png")
+    return root
+
+
+def planned(folder: Path, *overrides: str, epochs: float | None = None) -> Plan:
+    request = Request(None, folder, "unet2015", overrides=("model.arguments={width: 4}", *overrides), epochs=epochs)
+    return make(request, processes=1, watcher=Listener())[0]
+
+
+def reasons(plan: Plan) -> dict[str, str]:
+    return {choice.key: choice.reason for choice in plan.choices}
+
+
+def recipe_value(plan: Plan, key: str) -> object:
+    value: object = plan.recipe.model_dump(mode="json")
+    for part in key.split("."):
+        assert isinstance(value, dict)
+        value = value[part]
+    return value
+
+
+def test_every_reason_is_for_what_the_recipe_says(folder: Path):
+    plan = planned(folder, "batch_size=2", "optimizer.lr=0.01", "loss.focal=0.5")
+    for choice in plan.choices:
+        assert recipe_value(plan, choice.key) == choice.value, choice
+    why = reasons(plan)
+    for key in ("batch_size", "optimizer.lr", "loss.focal", "model.arguments"):
+        assert why[key] == "as given"
+    assert why["input.long_side"] != "as given"
+    assert (plan.recipe.batch_size, plan.recipe.optimizer.lr) == (2, 0.01)
+
+
+def test_an_override_of_a_whole_part_takes_the_reasons_inside_it_away(folder: Path):
+    plan = planned(folder, "augment={crop_size: 32}")
+    assert [key for key in reasons(plan) if key.startswith("augment")] == ["augment"]
+    assert plan.recipe.augment.crop_size == 32
+
+
+@pytest.mark.parametrize("override", ["model.arguments={encoder: resnet18}", "model.arguments.encoder=resnet18"])
+@pytest.mark.usefixtures("checkpoints")
+def test_an_argument_of_the_network_counts_in_the_choice_however_it_is_written(folder: Path, override: str):
+    plan, _ = make(Request(None, folder, overrides=[override]), processes=1, watcher=Listener())
+    assert plan.recipe.model.arguments == {"encoder": "resnet18"}
+    assert plan.recipe.model.transfer is None  # the shipped model has another encoder
+    assert [key for key in reasons(plan) if key.startswith("model.arguments")] == [override.partition("=")[0]]
+
+
+def test_epochs_make_the_steps(folder: Path):
+    train = 8 - planned_val(folder)
+    plan = planned(folder, "batch_size=2", epochs=10)
+    assert plan.recipe.steps == round(10 * train / 2)
+    assert plan.recipe.validate_every == round(plan.recipe.steps / 6)
+    assert plan.recipe.optimizer.warmup_steps <= plan.recipe.steps // 15
+    assert planned(folder, "steps=7", epochs=10).recipe.steps == 7
+    assert planned(folder, epochs=0.001).recipe.steps == 1
+
+
+def planned_val(folder: Path) -> int:
+    """How many of the photos are held back."""
+    from pixelwise.run_state import open_sets
+
+    return sum(map(len, open_sets(planned(folder).recipe.data.val, folder)))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "override", "message"),
+    [
+        (0, "seed=0", "--epochs takes a number above 0"),
+        (-1, "seed=0", "--epochs takes a number above 0"),
+        (float("nan"), "seed=0", "--epochs takes a number above 0"),
+        (float("inf"), "seed=0", "--epochs takes a number above 0"),
+        (3, "batch_size=0", "batch_size"),
+        (3, "batch_size=many", "batch_size"),
+        (None, "batch_size=many", "batch_size"),
+        (None, "batchsize=2", "batchsize"),
+        (None, "optimizer=2", "optimizer"),
+        (None, "nothing", "key=value"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(folder: Path, epochs: float | None, override: str, message: str):
+    with pytest.raises(RecipeError) as caught:
+        planned(folder, override, epochs=epochs)
+    assert message in str(caught.value)
+
+
+def test_masks_without_a_label_are_one_sentence(folder: Path):
+    for path in (folder / "masks").iterdir():
+        Image.fromarray(np.full((64, 96), 255, np.uint8)).save(path)
+    with pytest.raises(PixelwiseError) as caught:
+        planned(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_either_a_recipe_or_data(folder: Path, both: bool):
+    request = Request(folder / "recipe.yaml" if both else None, folder if both else None)
+    with pytest.raises(RecipeError, match="either a recipe or --data"):
+        make(request, processes=1, watcher=Watcher())
+
+
+def test_data_that_are_not_there(tmp_path: Path):
+    with pytest.raises(DataError, match="nowhere"):
+        make(Request(None, tmp_path / "nowhere"), processes=1, watcher=Watcher())
+
+
+def test_a_run_that_goes_on_keeps_its_recipe_and_its_reasons(folder: Path, tmp_path: Path):
+    plan = planned(folder, "batch_size=2")
+    run = tmp_path / "run"
+    run.mkdir()
+    plan.write(RunDirectory(run))
+    small_photo(folder / "images" / "new.png")  # would change what is chosen
+    again, place = make(Request(None, folder, run=run, resume=True), processes=1, watcher=Watcher())
+    assert place == run
+    assert again.recipe == plan.recipe
+    assert reasons(again) == reasons(plan)
+
+
+def test_a_plan_as_a_file_is_the_same_plan(folder: Path):
+    plan = planned(folder, "optimizer.lr=0.01")
+    with plan.as_file() as path:
+        assert yaml.safe_load(path.read_text()) == plan.recipe.model_dump(mode="json")
+        again = plan_from_file(path)
+        assert again == plan
+        changed = plan_from_file(path, ["optimizer.lr=0.5", "augment={crop_size: 32}"])
+    assert not path.exists()
+    assert changed.recipe.optimizer.lr == 0.5
+    why = reasons(changed)
+    assert why["optimizer.lr"] == why["augment"] == "as given"
+    assert "augment.crop_size" not in why
+    assert why["input.long_side"] == reasons(plan)["input.long_side"]
+
+
+def write(path: Path, *, choices: object = None) -> Path:
+    path.write_text(RECIPE)
+    if choices is not None:
+        (path.parent / "choices.json").write_text(json.dumps(choices))
+    return path
+
+
+def test_a_recipe_file_has_no_reasons_but_those_of_its_own_run(tmp_path: Path):
+    entry = {"key": "steps", "value": 10, "reason": "few"}
+    assert plan_from_file(write(tmp_path / "recipe.yaml")).choices == ()
+    assert reasons(plan_from_file(write(tmp_path / "recipe.yaml", choices=[entry]))) == {"steps": "few"}
+    assert plan_from_file(write(tmp_path / "other.yaml")).choices == ()
+
+
+@pytest.mark.parametrize("choices", ["text", 3, ["key"], [{"key": "steps"}], [{"colour": 1}]])
+def test_damaged_reasons_are_named(tmp_path: Path, choices: Sequence[object]):
+    with pytest.raises(RecipeError, match=r"choices\.json is damaged"):
+        plan_from_file(write(tmp_path / "recipe.yaml", choices=choices))

@@ -1,0 +1,140 @@
+"""One run at a time in a directory, whatever becomes of the process that held it; with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from helpers import ENVIRONMENT
+from pixelwise.errors import OutputError, RecipeError
+from pixelwise.run_directory import RunDirectory
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from pixelwise.run_directory import RunDirectory
+
+with RunDirectory(Path(sys.argv[1])).locked():
+    children = []
+    for _ in range(int(sys.argv[2])):
+        child = os.fork()
+        if child == 0:
+            time.sleep(120)
+            os._exit(0)
+        children.append(child)
+    print(*children, flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def holder(run: Path, *, children: int = 0) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A process that holds a run directory, and children forked from it that sleep."""
+    words = [sys.executable, "-c", HOLDER, str(run), str(children)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert process.stdin
+    assert process.stdout
+    forked = [int(word) for word in process.stdout.readline().split()]
+    assert len(forked) == children
+    try:
+        yield process, forked
+    finally:
+        process.kill()
+        process.wait()
+        for child in forked:
+            os.kill(child, signal.SIGKILL)
+        process.stdin.close()
+        process.stdout.close()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_directory_in_use_is_refused_and_the_process_is_named(tmp_path: Path):
+    run = RunDirectory(tmp_path / "run")
+    with holder(run.root) as (process, _):
+        for _ in range(2):  # a refusal does not loosen the lock
+            with (
+                pytest.raises(RecipeError, match=rf"run is in use by another training run \(process {process.pid}\)"),
+                run.locked(),
+            ):
+                pytest.fail("two runs in one directory")
+        assert names(run.root) == [".lock"]
+
+
+@pytest.mark.parametrize("children", [0, 2])
+def test_it_is_free_again_as_soon_as_its_holder_was_killed(tmp_path: Path, children: int):
+    run = RunDirectory(tmp_path / "run")
+    with holder(run.root, children=children) as (process, forked):
+        process.kill()
+        process.wait()
+        for child in forked:
+            os.kill(child, 0)  # still alive, as loader workers may be
+        with run.locked():
+            assert (run.root / ".lock").read_text() == str(os.getpid())
+
+
+def test_it_is_free_again_when_its_holder_ended(tmp_path: Path):
+    run = RunDirectory(tmp_path / "run")
+    for _ in range(2):
+        with run.locked():
+            run.recipe.write_text("name: kept")
+    assert names(run.root) == [".lock", "recipe.yaml"]
+
+
+def test_a_directory_in_which_nothing_was_written_is_removed_again(tmp_path: Path):
+    run = RunDirectory(tmp_path / "runs" / "run")
+    with run.locked():
+        assert run.root.is_dir()
+    assert not run.root.exists()
+    with pytest.raises(RecipeError, match="wrong"), run.locked():
+        raise RecipeError("wrong")
+    assert not run.root.exists()
+
+
+def test_what_was_written_before_a_failure_stays(tmp_path: Path):
+    run = RunDirectory(tmp_path / "run")
+
+    def fail() -> None:
+        with run.locked():
+            run.log.write_text("{}\n")
+            raise RecipeError("wrong")
+
+    with pytest.raises(RecipeError, match="wrong"):
+        fail()
+    assert run.log.read_text() == "{}\n"
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(OutputError, match=r"The run directory .*file/run cannot be made: Not a directory"),
+        RunDirectory(tmp_path / "file" / "run").locked(),
+    ):
+        pytest.fail("made below a file")
+
+
+def test_a_free_directory_is_taken_with_and_without_resume(tmp_path: Path):
+    run = RunDirectory(tmp_path / "run")
+    for resume in (False, True):
+        run.check("name: a\n", resume=resume)
+    assert not run.root.exists()
+
+
+def test_a_directory_with_a_run_goes_on_with_the_same_recipe_only(tmp_path: Path):
+    run = RunDirectory(tmp_path)
+    run.recipe.write_text("name: a\n")
+    run.check("name: a\n", resume=True)
+    with pytest.raises(RecipeError, match="holds a run already; give --resume"):
+        run.check("name: a\n", resume=False)
+    with pytest.raises(RecipeError, match="another recipe than the one given") as caught:
+        run.check("name: b\n", resume=True)
+    assert str(run.recipe) in str(caught.value)

@@ -1,0 +1,177 @@
+"""The loop in this process, on a network that takes seconds: going on, stopping, and what a step does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from lightning.fabric import Fabric
+
+from pixelwise.errors import PixelwiseError, RecipeError
+from pixelwise.plan import Plan
+from pixelwise.recipe import load_recipe
+from pixelwise.run_log import read_log
+from pixelwise.run_state import RunState
+from pixelwise.train import take_step, train
+from pixelwise.watcher import Watcher
+from small_runs import differences, small_dataset
+
+
+class Listener(Watcher):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("small")
+    small_dataset(root)
+    return root
+
+
+def go(workplace: Path, run: Path, *overrides: str, resume: bool = False) -> list[str]:
+    """Train; gives what was said meanwhile."""
+    watcher = Listener()
+    recipe = load_recipe(workplace / "recipe.yaml", overrides)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=recipe.precision)
+    train(Plan(recipe), data_root=workplace, run=run, fabric=fabric, resume=resume, watcher=watcher)
+    return watcher.said
+
+
+@pytest.fixture(scope="module")
+def whole_run(workplace: Path) -> Path:
+    go(workplace, workplace / "whole")
+    return workplace / "whole"
+
+
+def checkpoints(run: Path) -> list[Path]:
+    return sorted((run / "checkpoints").glob("step-*.pt"))
+
+
+def interrupted(whole: Path, run: Path) -> Path:
+    """A copy of a run as it was when it was killed in its last step, before its end was written."""
+    shutil.copytree(whole, run)
+    checkpoints(run)[-1].unlink()
+    shutil.rmtree(run / "model")
+    return run
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_is_passed_over_aloud_and_the_end_is_the_same(
+    workplace: Path, whole_run: Path, tmp_path: Path
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    older, newest = checkpoints(run)
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    said = go(workplace, run, resume=True)
+    assert any(str(newest) in text and "damaged" in text for text in said)
+    assert any(f"Goes on from step 5 ({older.name})" in text for text in said)
+    assert not differences(whole_run, run)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_from_a_whole_checkpoint_says_nothing_of_damage(
+    workplace: Path, whole_run: Path, tmp_path: Path
+):
+    said = go(workplace, interrupted(whole_run, tmp_path / "run"), resume=True)
+    assert not any("damaged" in text for text in said)
+    assert not differences(whole_run, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_run_does_not_go_on_with_other_data(workplace: Path, whole_run: Path, tmp_path: Path):
+    run = interrupted(whole_run, tmp_path / "run")
+    other = tmp_path / "other"
+    shutil.copytree(workplace / "voc", other / "voc")
+    shutil.copy(workplace / "recipe.yaml", other)
+    names = other / "voc" / "ImageSets" / "Segmentation" / "train.txt"
+    names.write_text(names.read_text().rpartition("\n")[0])
+    before = (run / "log.jsonl").read_bytes()
+    with pytest.raises(RecipeError, match="data changed since the run was started"):
+        go(other, run, resume=True)
+    assert (run / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_stops_early_where_validations_get_no_better(workplace: Path, tmp_path: Path):
+    # Next to nothing is learned, and the average of the weights hardly moves: no validation beats the first.
+    still = ["optimizer.lr=1e-12", "optimizer.encoder_lr=1e-12", "patience=2", "steps=40"]
+    said = go(workplace, tmp_path / "run", *still)
+    assert "Stops early: no better mean IoU for 2 validations." in said
+    log = read_log(tmp_path / "run" / "log.jsonl")
+    assert [entry["step"] for entry in log if "val_miou" in entry] == [2, 4, 6]
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_deterministic_refuses_what_is_not_and_changes_nothing_here(workplace: Path, whole_run: Path, tmp_path: Path):
+    try:
+        go(workplace, tmp_path / "run", "deterministic=true")
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert (tmp_path / "run" / "log.jsonl").read_bytes() == (whole_run / "log.jsonl").read_bytes()
+
+
+def test_a_service_that_is_not_installed_leaves_no_run_behind(workplace: Path, tmp_path: Path):
+    with pytest.raises(PixelwiseError, match="mlflow, which is not installed"):
+        go(workplace, tmp_path / "run", "log_to=[mlflow]")
+    assert not (tmp_path / "run").exists()
+
+
+def state_of(workplace: Path, *overrides: str) -> RunState:
+    recipe = load_recipe(workplace / "recipe.yaml", overrides)
+    return RunState.fresh(recipe, workplace, Fabric(accelerator="cpu", precision=recipe.precision))
+
+
+def one_update(workplace: Path, *overrides: str) -> tuple[float, dict[str, Any]]:
+    """The loss of a step on photos all of whose pixels are labelled, and how far each weight moved."""
+    given = ["model.arguments.dropout=0", "optimizer.warmup_steps=0", "loss={pixel_stride: 1}", *overrides]
+    # Steps of plain gradient descent: Adam's first step is the gradient's sign, whatever its size.
+    state = state_of(workplace, *given, "optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0")
+    before = {name: parameter.detach().clone() for name, parameter in state.module.named_parameters()}
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    masks = torch.randint(0, 21, (4, 32, 32), generator=generator)
+    loss = float(take_step(state, images, masks))
+    return loss, {name: parameter.detach() - before[name] for name, parameter in state.module.named_parameters()}
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 9])
+def test_a_batch_in_parts_makes_nearly_the_same_update(workplace: Path, parts: int):
+    loss, moved = one_update(workplace)
+    loss_in_parts, moved_in_parts = one_update(workplace, f"accumulate={parts}")
+    assert loss_in_parts == pytest.approx(loss, rel=1e-5)
+    assert max(float(each.abs().max()) for each in moved.values()) > 1e-4
+    for name, each in moved.items():
+        torch.testing.assert_close(moved_in_parts[name], each, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
+    state = state_of(workplace)
+    with torch.no_grad():
+        next(state.module.parameters()).fill_(float("inf"))
+    images, masks = next(iter(state.loader()))
+    with pytest.raises(PixelwiseError, match=r"The loss is (nan|inf) at step 0; lower optimizer\.lr"):
+        take_step(state, images, masks)
+
+
+@pytest.mark.slow
+def test_the_log_of_a_run(whole_run: Path):
+    log = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
+    assert all(("val_miou" in entry) == ("train_miou" in entry) == (entry["step"] % 2 == 0) for entry in log)
+    assert log[1]["lr"] == pytest.approx(1e-3)
