@@ -32,7 +32,7 @@ workers: 0
 """
 
 
-def differences(whole: Path, other: Path, *, names: Sequence[str] = ("log.jsonl",)) -> list[str]:
+def differences(whole: Path, other: Path, *, names: Sequence[str] = ("log.jsonl", "best.safetensors")) -> list[str]:
     """What differs between two runs, as the benchmark of kills compares them: files by bytes, checkpoints by values."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:

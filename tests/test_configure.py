@@ -59,8 +59,6 @@ def data(height: int = 300, width: int = 400, *, photos: int = 200, number: int 
         photos_with=np.full(number, photos),
         height=height,
         width=width,
-        shortest=max(height, width),
-        longest=max(height, width),
         grey=False,
         mean=(0.5, 0.4, 0.3),
         std=(0.2, 0.2, 0.2),

@@ -191,7 +191,7 @@ def _batch(found: Fingerprint, machine: Machine, model: str, settings: Mapping[s
     wanted = 16 if machine.gpu else 8
     reason = "usual on a GPU" if machine.gpu else "usual on a processor"
     if found.photos < 4 * wanted:
-        wanted, reason = max(2, min(wanted, 4)), f"small, so that {found.photos} photos make many steps"
+        wanted, reason = 4, f"small, so that {found.photos} photos make many steps"
     crop = settings["augment.crop_size"]
     described = describe(
         model,

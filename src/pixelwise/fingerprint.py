@@ -30,7 +30,6 @@ class Fingerprint:
         pixels: int64 (C,), labelled pixels of each class in the photos to learn from.
         photos_with: int64 (C,), photos that show each class.
         height: median, in pixels; width: likewise.
-        shortest: the least longer side of the photos looked at; longest: the greatest.
         grey: whether no photo looked at has colour.
         mean: of red, green and blue, 0 to 1; std: standard deviation.
         masks: a few of them, uint8 (H, W).
@@ -43,8 +42,6 @@ class Fingerprint:
     photos_with: NDArray[np.int64]
     height: int
     width: int
-    shortest: int
-    longest: int
     grey: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -64,11 +61,6 @@ class Fingerprint:
     def ceiling(self, grid: float) -> float:
         """What a perfect network could reach that answers at `grid` points along the longer side; see `ceiling`."""
         return ceiling(self.masks, self.classes, grid=grid)
-
-    @property
-    def absent(self) -> list[str]:
-        """The classes that no photo to learn from shows."""
-        return [name for name, count in zip(self.classes.names, self.pixels, strict=True) if not count]
 
 
 def fingerprint(
@@ -110,7 +102,6 @@ def fingerprint(
     height, width = (int(side) for side in np.median(sizes, axis=0))
     mean = np.mean(means, axis=0)
     std = np.sqrt(np.maximum(np.mean(squares, axis=0) - mean**2, 1e-4))
-    long_sides = [max(size) for size in sizes]
     classes = train[0].classes
     return Fingerprint(
         classes=classes,
@@ -120,8 +111,6 @@ def fingerprint(
         photos_with=(table > 0).sum(axis=0),
         height=height,
         width=width,
-        shortest=min(long_sides),
-        longest=max(long_sides),
         grey=grey,
         mean=_triple(mean),
         std=_triple(std),

@@ -219,7 +219,8 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
             loss = _forward(state, part, target)
             if not torch.isfinite(loss):
                 raise PixelwiseError(
-                    f"The loss is {float(loss.detach())} at step {state.step}; lower optimizer.lr, or set precision to 32-true."
+                    f"The loss is {float(loss.detach())} at step {state.step}; lower optimizer.lr, or set precision to "
+                    "32-true."
                 )
             fabric.backward(loss * share)
         total += loss.detach() * share

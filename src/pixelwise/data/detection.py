@@ -85,7 +85,7 @@ def _check_for_photos(asked: Asked) -> None:
         return
     counts = np.array([len(file.all.keys) for file in files])
     most = max(256, 4 * int(np.median(counts)))  # masks that are smeared are so alike
-    odd = [file.path for file, count in zip(files, counts, strict=True) if count > most]
+    odd = [file.name for file, count in zip(files, counts, strict=True) if count > most]
     if odd and 4 * len(odd) <= len(files):
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         raise DataError(

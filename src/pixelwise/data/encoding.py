@@ -66,13 +66,13 @@ class Encoding:
             self._refuse(keys, ids, name)
         return ids.astype(np.uint8)
 
-    def decode_known(self, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def decode_known(self, source: Source, *, name: str | None = None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """As `decode`, but what the mapping does not know is not labelled; and which pixels that are, (H, W).
 
         Raises:
             MaskError: it cannot be read, or is of another kind.
         """
-        ids = self._ids_of(self._keys(read_raw_mask(path), str(path)))
+        ids = self._ids_of(self._keys(read_raw_mask(source, name=name), name or str(source)))
         unknown = ids < 0
         return np.where(unknown, np.int16(self.ignore_index), ids).astype(np.uint8), unknown
 

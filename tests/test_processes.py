@@ -1,0 +1,127 @@
+"""Training in two real processes on the processor, started as users start it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import ENVIRONMENT, pixelwise
+
+pytest.importorskip("torch")
+
+from pixelwise.bundle import read_bundle
+from pixelwise.errors import PixelwiseError
+from pixelwise.processes import launch, local_processes, rank
+from small_runs import small_dataset
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("processes")
+    small_dataset(root)
+    return root
+
+
+def words(workplace: Path, run: str, *more: str) -> list[str]:
+    return ["train", "recipe.yaml", "--data-root", str(workplace), "--run", run, *more]
+
+
+def check_finished(run: Path) -> None:
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(entry["loss"]) for entry in log)
+    assert len(list((run / "tensorboard").iterdir())) >= 1
+    assert read_bundle(run / "model").config.metrics["voc/val"]["photos"] == 2
+
+
+def test_where_nothing_started_it_a_process_is_alone(monkeypatch: pytest.MonkeyPatch):
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert rank() == 0
+    assert local_processes(3) == 3
+
+
+def test_several_machines_need_a_place_to_meet():
+    with pytest.raises(PixelwiseError, match="--rendezvous HOST:PORT"):
+        launch(["train"], devices=1, nodes=2)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(workplace: Path):
+    pixelwise(*words(workplace, "two", "--devices", "2"), cwd=workplace)
+    check_finished(workplace / "two")
+    assert len(list((workplace / "two" / "tensorboard").iterdir())) == 1
+    _, errors = pixelwise(*words(workplace, "two", "--devices", "2"), cwd=workplace, status=2)
+    assert "holds a run already" in errors
+    _, errors = pixelwise(*words(workplace, "few", "--devices", "2", "--set", "batch_size=1"), cwd=workplace, status=2)
+    assert "each of them needs a photo a step" in errors
+    assert not (workplace / "few").exists()
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_well(workplace: Path):
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pixelwise"]
+    done = subprocess.run(
+        [*start, *words(workplace, "torchrun")],
+        cwd=workplace,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    check_finished(workplace / "torchrun")
+
+
+def workers_of(launcher: int) -> list[int]:
+    """The training processes that a launcher started, in their order."""
+    found = []
+    for line in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+        with Path(f"/proc/{line}/environ").open("rb") as file:
+            if b"LOCAL_RANK=" in file.read():
+                found.append(int(line))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks the processes up in /proc")
+@pytest.mark.parametrize("whom", ["worker", "launcher"])
+def test_a_run_whose_process_was_killed_says_so_and_goes_on(workplace: Path, whom: str):
+    run = workplace / f"killed-{whom}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelwise", *words(workplace, run.name, "--devices", "2")],
+        cwd=workplace,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while not list((run / "checkpoints").glob("step-00000001-*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+    if whom == "worker":
+        os.kill(workers[1], signal.SIGKILL)
+    else:
+        process.terminate()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2, errors
+    assert "Traceback (most recent call last)" not in errors
+    last = errors.strip().splitlines()[-1]
+    sentence = "Process 1 of 2 was killed (SIGKILL)" if whom == "worker" else "The training was stopped (SIGTERM)"
+    assert sentence in last
+    assert "--resume" in last
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    pixelwise(*words(workplace, run.name, "--devices", "2", "--resume"), cwd=workplace)
+    check_finished(run)
