@@ -68,7 +68,17 @@ def test_two_processes_train_one_model(workplace: Path):
 
 @pytest.mark.slow
 def test_torchrun_trains_as_well(workplace: Path):
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pixelwise"]
+    start = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "--",
+        "pixelwise",
+    ]
     done = subprocess.run(
         [*start, *words(workplace, "torchrun")],
         cwd=workplace,

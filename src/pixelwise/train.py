@@ -120,6 +120,12 @@ def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
         log = RunLog(directory, start_step=state.step, settings=settings, services=state.recipe.log_to)
     try:
         _loop(state, directory, log, watcher)
+    except RuntimeError as error:  # what gloo and NCCL raise has no class of its own
+        if state.fabric.world_size == 1 or "onnection" not in str(error):
+            raise
+        raise PixelwiseError(
+            "Another process of this run is gone; go on from the last checkpoint with --resume."
+        ) from error
     finally:
         if log is not None:
             log.close()
