@@ -55,6 +55,8 @@ bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DAT
 	$(RUNTIME)/bin/python benchmarks/voc_accuracy.py --voc $(DATA)/voc --coco $(DATA)/coco --flip
 	$(DEV)/bin/python benchmarks/export_parity.py --data $(DATA)/voc
 	$(DEV)/bin/python benchmarks/models.py
+	$(DEV)/bin/python benchmarks/training_speed.py
+	$(DEV)/bin/python benchmarks/kills.py
 	$(RUNTIME)/bin/python benchmarks/install_size.py
 
 # The dev set is resolved first and binds the others, so that a version is the same wherever it is pinned.
