@@ -66,7 +66,8 @@ def training_progress(*, shown: bool = True) -> Iterator[Watcher]:
     from rich.progress import Progress as Bar
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Bar(*columns, console=console(stderr=True)) as bar:
+    terminal = console(stderr=True)
+    with Bar(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bar:
         yield _Bar(bar)
 
 
