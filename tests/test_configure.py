@@ -83,7 +83,7 @@ def test_the_usual_photos():
     assert "median 400 x 300" in why["input.long_side"]
     assert recipe.augment.crop_size == 320
     assert (recipe.batch_size, recipe.accumulate) == (8, 1)
-    assert recipe.steps * recipe.batch_size == pytest.approx(600 + 20 * 200, rel=0.05)
+    assert recipe.steps * recipe.batch_size == pytest.approx(250 + 16 * 200, rel=0.05)
     assert recipe.steps == 6 * recipe.validate_every
     assert recipe.loss.dice == 0.5
     assert recipe.augment.focus == 0.0
@@ -119,7 +119,7 @@ def test_few_photos_make_small_batches(photos: int, batch: int):
     recipe, why = chosen(data(photos=photos))
     assert recipe.batch_size == batch
     assert (f"{photos} photos" in why["batch_size"]) == (photos < 32)
-    assert recipe.steps * recipe.batch_size >= 600  # even of a handful of photos
+    assert recipe.steps * recipe.batch_size >= 250  # even of a handful of photos
     assert recipe.steps % recipe.validate_every == 0
     assert recipe.optimizer.warmup_steps < recipe.steps / 10 + 5
 
@@ -230,7 +230,7 @@ def test_a_network_without_pretrained_part_trains_longer_on_the_photos_own_norma
     assert recipe.input.mean == (0.5, 0.4, 0.3)
     assert recipe.input.std == (0.2, 0.2, 0.2)
     assert "no pretrained part" in why["model.encoder_weights"]
-    assert recipe.steps * recipe.batch_size == pytest.approx(3 * (600 + 20 * 200), rel=0.05)
+    assert recipe.steps * recipe.batch_size == pytest.approx(3 * (250 + 16 * 200), rel=0.05)
 
 
 @pytest.mark.usefixtures("checkpoints")  # none there, and no network
