@@ -43,7 +43,7 @@ def differences(whole: Path, other: Path, *, names: Sequence[str] = ("log.jsonl"
     return found(whole, other, names=names)
 
 
-def small_dataset(root: Path) -> Path:
+def small_dataset(root: Path, recipe: str = RECIPE) -> Path:
     """Write `voc`, eight cut-outs with a labelled rectangle each, and `recipe.yaml` for it; gives the recipe's file."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / "voc" / folder).mkdir(parents=True)
@@ -61,5 +61,5 @@ def small_dataset(root: Path) -> Path:
     lists = root / "voc" / "ImageSets" / "Segmentation"
     (lists / "train.txt").write_text("\n".join(ids[1:-1]))
     (lists / "val.txt").write_text("\n".join([ids[0], ids[-1]]))
-    (root / "recipe.yaml").write_text(RECIPE)
+    (root / "recipe.yaml").write_text(recipe)
     return root / "recipe.yaml"

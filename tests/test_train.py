@@ -16,7 +16,7 @@ from PIL import Image
 
 from pixelwise.bundle import read_bundle
 from pixelwise.labels import VOC
-from pixelwise.masks import write_mask
+from small_runs import small_dataset
 
 torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
@@ -45,22 +45,7 @@ checkpoint_every: 1
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A VOC layout of eight cut-outs of real photos, each with a labelled rectangle."""
     root = tmp_path_factory.mktemp("train")
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / "voc" / folder).mkdir(parents=True)
-    ids = []
-    for name, label in (("chelsea", "cat"), ("coffee", "bottle")):
-        photo = Image.open(EXAMPLES / f"{name}.png").convert("RGB")
-        for index in range(4):
-            left = 40 * index
-            photo.crop((left, 20, left + 120, 110)).save(root / "voc" / "JPEGImages" / f"{name}{index}.jpg")
-            mask = np.zeros((90, 120), np.uint8)
-            mask[20:70, 30:90] = VOC.names.index(label)
-            mask[:3] = 255
-            write_mask(root / "voc" / "SegmentationClass" / f"{name}{index}.png", mask, VOC)
-            ids.append(f"{name}{index}")
-    (root / "voc" / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(ids[:-2]))
-    (root / "voc" / "ImageSets" / "Segmentation" / "val.txt").write_text("\n".join(ids[-2:]))
-    (root / "recipe.yaml").write_text(RECIPE)
+    small_dataset(root, RECIPE)
     return root
 
 

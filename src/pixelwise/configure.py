@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pixelwise.catalogue import DEFAULT_MODEL, find_model
 from pixelwise.describe import describe
 from pixelwise.errors import PixelwiseError
 from pixelwise.fingerprint import Fingerprint
 from pixelwise.models import architecture, arguments, build
-from pixelwise.models.weights import HasEncoder, load_encoder
+from pixelwise.models.weights import load_encoder
+from pixelwise.recipe import Input
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_DEFAULT_MODELS_INPUT = ((0.498, 0.498, 0.498), (0.502, 0.502, 0.502))
 _FINE, _ENOUGH = 0.97, 0.95
 """The mean IoU that a perfect network has to reach on the grid of the answer: with the finer decoder if need be, which
 costs little, and with larger photos, which cost much. On the nuclei, where the coarser decoder could reach 0.96, the
@@ -120,35 +120,27 @@ def _start(model: str, given: dict[str, Any], found: Fingerprint) -> list[Choice
     complete = arguments(model, given)
     chosen = [Choice("model.arguments", given, "as given")] if given else []
     if model == "unet" and complete["encoder"] == "tf_efficientnet_lite0":
-        mean, std = _DEFAULT_MODELS_INPUT
-        return [
-            *chosen,
-            Choice("model.transfer", "default", "pixelwise's own model of 21 classes shares this network; no download"),
-            Choice("input.mean", list(mean), "as that model was trained"),
-            Choice("input.std", list(std), "likewise"),
-        ]
+        reason = "pixelwise's own model of 21 classes shares this network; no download"
+        chosen.append(Choice("model.transfer", DEFAULT_MODEL, reason))
+        spec = find_model(DEFAULT_MODEL).config.input_spec
+        return [*chosen, *_normalisation(spec.mean, spec.std, "as that model was trained", "likewise")]
     reason = f"{model} has no pretrained part"
-    if "imagenet" in architecture(model).weights or model == "unet":
+    if "imagenet" in architecture(model).weights:
         module = build(model, num_classes=len(found.classes), arguments_given=given)
-        if isinstance(module, HasEncoder):
-            try:
-                load_encoder(module, "imagenet")
-            except PixelwiseError as error:
-                reason = f"random weights, as there is no way to better ones: {error}"
-            else:
-                mean, std = _IMAGENET
-                return [
-                    *chosen,
-                    Choice("model.encoder_weights", "imagenet", "weights that know photographs need fewer of them"),
-                    Choice("input.mean", list(mean), "as those weights were trained"),
-                    Choice("input.std", list(std), "likewise"),
-                ]
-    return [
-        *chosen,
-        Choice("model.encoder_weights", None, reason),
-        Choice("input.mean", list(found.mean), "mean of the photos"),
-        Choice("input.std", list(found.std), "their standard deviation"),
-    ]
+        try:
+            load_encoder(module, "imagenet")
+        except PixelwiseError as error:
+            reason = f"random weights, as there is no way to better ones: {error}"
+        else:
+            reason = "weights that know photographs need fewer of them"
+            chosen.append(Choice("model.encoder_weights", "imagenet", reason))
+            return [*chosen, *_normalisation(Input().mean, Input().std, "as those weights were trained", "likewise")]
+    chosen.append(Choice("model.encoder_weights", None, reason))
+    return [*chosen, *_normalisation(found.mean, found.std, "mean of the photos", "their standard deviation")]
+
+
+def _normalisation(mean: Sequence[float], std: Sequence[float], why_mean: str, why_std: str) -> list[Choice]:
+    return [Choice("input.mean", list(mean), why_mean), Choice("input.std", list(std), why_std)]
 
 
 def _sizes(found: Fingerprint, machine: Machine, model: str, settings: Mapping[str, Any]) -> list[Choice]:

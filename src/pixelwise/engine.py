@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pixelwise.errors import EngineError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -185,6 +185,10 @@ class TorchEngine:
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
+        return self.run(images).float().cpu().numpy()
+
+    def run(self, images: NDArray[np.float32]) -> Tensor:
+        """As a call, but the logits stay what the module made of them, where it made them."""
         torch = self._torch
         device = next(self._module.parameters()).device
         was_training = self._module.training
@@ -192,7 +196,7 @@ class TorchEngine:
         try:
             with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
-                return self._module(batch).float().cpu().numpy()  # type: ignore[no-any-return]
+                return self._module(batch)  # type: ignore[no-any-return]
         finally:
             self._module.train(was_training)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from pixelwise.bundle import InputSpec
 from pixelwise.data import Dataset, Sample
+from pixelwise.engine import TorchEngine
 from pixelwise.metrics import ConfusionMatrix, Scores, scores
 from pixelwise.segmenter import Segmenter
 
@@ -62,7 +63,7 @@ def validate(
         advance: called with 1 for each photo.
     """
     classes = datasets[0].classes
-    engine = _KeepsLogits(module, bf16=bf16)
+    engine = _KeepsLogits(module, precision="bf16" if bf16 else "fp32")
     segmenter = Segmenter(engine, classes, spec)
     matrix = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
     losses: dict[int, float] = {}
@@ -88,30 +89,15 @@ def validate(
     return Validation(scores(whole), mean, tuple(kept))
 
 
-class _KeepsLogits:
-    """An engine that runs a torch module and keeps its last logits, float (1, C, H, W), where they are."""
+class _KeepsLogits(TorchEngine):
+    """Keeps the last logits, (1, C, H, W), on their device, for the loss."""
 
-    name = "torch"
+    logits: Tensor
 
-    def __init__(self, module: nn.Module, *, bf16: bool) -> None:
-        self._module = module
-        self.precision = "bf16" if bf16 else "fp32"
-        self.logits = torch.empty(0)
-
-    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = next(self._module.parameters()).device
-        was_training = self._module.training
-        self._module.eval()
-        try:
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                self.logits = self._module(torch.from_numpy(images).to(device, memory_format=torch.channels_last))
-            answer: NDArray[np.float32] = self.logits.float().cpu().numpy()
-            return answer
-        finally:
-            self._module.train(was_training)
-
-    def release(self) -> None:
-        """PyTorch keeps nothing that could be given back."""
+    def run(self, images: NDArray[np.float32]) -> Tensor:
+        """See `TorchEngine`."""
+        self.logits = super().run(images)
+        return self.logits
 
 
 def _share(datasets: Sequence[Dataset], rank: int, world_size: int, *, also: set[int]) -> Iterator[tuple[int, Sample]]:
