@@ -94,6 +94,8 @@ def _alternate(name: str, options: argparse.Namespace) -> dict[str, list[float]]
 def _own_speeds(name: str, precision: str, *, steps: int) -> list[float]:
     """What `pixelwise train` does, step by step, but for validation and writing."""
     from pixelwise.acceleration import keep_freed_memory
+    from pixelwise.data.loader import class_pixels
+    from pixelwise.data_check import open_sets
     from pixelwise.processes import make_fabric
     from pixelwise.recipe import parse_recipe
     from pixelwise.run_state import RunState
@@ -114,7 +116,9 @@ def _own_speeds(name: str, precision: str, *, steps: int) -> list[float]:
         },
         name="speed",
     )
-    state = RunState.fresh(recipe, DATA, make_fabric(precision, devices=1, nodes=1))
+    train_sets, val_sets = open_sets(recipe.data.train, DATA), open_sets(recipe.data.val, DATA)
+    fabric = make_fabric(precision, devices=1, nodes=1)
+    state = RunState.fresh(recipe, train_sets, val_sets, class_pixels(train_sets), fabric)
     speeds, start = [], time.perf_counter()
     for images, masks in state.loader():
         take_step(state, images, masks)

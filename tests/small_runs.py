@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,10 @@ from PIL import Image
 from helpers import PHOTOS, ROOT
 from pixelwise.labels import VOC
 from pixelwise.masks import write_mask
+from pixelwise.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from pixelwise.run_state import RunState
 
 RECIPE = """
 name: small
@@ -63,3 +68,17 @@ def small_dataset(root: Path, recipe: str = RECIPE) -> Path:
     (lists / "val.txt").write_text("\n".join([ids[0], ids[-1]]))
     (root / "recipe.yaml").write_text(recipe)
     return root / "recipe.yaml"
+
+
+def fresh_state(workplace: Path, *overrides: str) -> RunState:
+    """The state before the first step of the recipe in a directory that `small_dataset` filled."""
+    from lightning.fabric import Fabric
+
+    from pixelwise.data.loader import class_pixels
+    from pixelwise.data_check import open_sets
+    from pixelwise.run_state import RunState
+
+    recipe = load_recipe(workplace / "recipe.yaml", overrides)
+    train_sets, val_sets = open_sets(recipe.data.train, workplace), open_sets(recipe.data.val, workplace)
+    fabric = Fabric(accelerator="cpu", precision=recipe.precision)
+    return RunState.fresh(recipe, train_sets, val_sets, class_pixels(train_sets), fabric)

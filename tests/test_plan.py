@@ -106,7 +106,7 @@ def test_epochs_make_the_steps(folder: Path):
 
 def planned_val(folder: Path) -> int:
     """How many of the photos are held back."""
-    from pixelwise.run_state import open_sets
+    from pixelwise.data_check import open_sets
 
     return sum(map(len, open_sets(planned(folder).recipe.data.val, folder)))
 
@@ -145,6 +145,17 @@ def test_either_a_recipe_or_data(folder: Path, both: bool):
     request = Request(folder / "recipe.yaml" if both else None, folder if both else None)
     with pytest.raises(RecipeError, match="either a recipe or --data"):
         make(request, processes=1, watcher=Watcher())
+
+
+@pytest.mark.parametrize("only_look", [True, False])
+def test_how_a_folder_was_understood_is_said_and_written_beside_it_unless_only_a_look_was_asked_for(
+    folder: Path, only_look: bool
+):
+    watcher = Listener()
+    request = Request(None, folder, "unet2015", overrides=["model.arguments={width: 4}"], only_look=only_look)
+    make(request, processes=1, watcher=watcher)
+    assert "masks hold the values 0 and 1" in watcher.said[0]
+    assert (folder / "dataset.yaml").exists() is not only_look
 
 
 def test_data_that_are_not_there(tmp_path: Path):

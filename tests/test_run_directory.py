@@ -58,6 +58,16 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
+@pytest.mark.parametrize("left", ["checkpoints", "model"])
+@pytest.mark.parametrize("resume", [True, False])
+def test_what_is_left_of_a_run_of_which_nobody_knows_the_recipe_is_neither_gone_on_with_nor_overwritten(
+    tmp_path: Path, left: str, resume: bool
+):
+    (tmp_path / left).mkdir()
+    with pytest.raises(RecipeError, match=r"holds a run without its recipe\.yaml"):
+        RunDirectory(tmp_path).check("name: any", resume=resume)
+
+
 def test_a_directory_in_use_is_refused_and_the_process_is_named(tmp_path: Path):
     run = RunDirectory(tmp_path / "run")
     with holder(run.root) as (process, _):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pixelwise.bundle import read_bundle
 from pixelwise.labels import VOC
-from small_runs import small_dataset
+from small_runs import fresh_state, small_dataset
 
 torch = pytest.importorskip("torch")
 load_file = pytest.importorskip("safetensors.torch").load_file
@@ -158,11 +158,7 @@ def test_a_run_starts_from_the_weights_of_a_bundle(workplace: Path, whole_run: P
 @pytest.fixture
 def first_steps(workplace: Path, tmp_path: Path) -> Any:
     """Trains two steps of a network with an auxiliary head, and gives what each step saw."""
-    from lightning.fabric import Fabric
-
     from pixelwise import train as module
-    from pixelwise.recipe import load_recipe
-    from pixelwise.run_state import RunState
 
     def run(share: float, **arguments: object) -> dict[str, Any]:
         changes = {
@@ -176,8 +172,7 @@ def first_steps(workplace: Path, tmp_path: Path) -> Any:
             "workers": "0",
             "precision": "32-true",
         }
-        recipe = load_recipe(workplace / "recipe.yaml", [f"{key}={value}" for key, value in changes.items()])
-        state = RunState.fresh(recipe, workplace, Fabric(accelerator="cpu", precision=recipe.precision))
+        state = fresh_state(workplace, *(f"{key}={value}" for key, value in changes.items()))
         seen: dict[str, Any] = {"answers": [], "masks": [], "losses": [], "state": state}
         state.model.register_forward_hook(lambda _, __, out: seen["answers"].append(out))
         for images, masks in state.loader():

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +18,14 @@ pytest.importorskip("torch")
 import torch
 from lightning.fabric import Fabric
 
+from helpers import ENVIRONMENT, pixelwise
 from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.plan import Plan
 from pixelwise.recipe import load_recipe
 from pixelwise.run_log import read_log
-from pixelwise.run_state import RunState
 from pixelwise.train import take_step, train
 from pixelwise.watcher import Watcher
-from small_runs import differences, small_dataset
+from small_runs import differences, fresh_state, small_dataset
 
 
 class Listener(Watcher):
@@ -54,6 +58,13 @@ def whole_run(workplace: Path) -> Path:
     return workplace / "whole"
 
 
+@pytest.fixture(scope="module")
+def commanded_run(workplace: Path) -> Path:
+    """The same by the command line: another test in this process may have changed how many threads torch takes."""
+    pixelwise("train", "recipe.yaml", "--data-root", ".", "--run", "commanded", cwd=workplace)
+    return workplace / "commanded"
+
+
 def checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step-*.pt"))
 
@@ -64,6 +75,34 @@ def interrupted(whole: Path, run: Path) -> Path:
     checkpoints(run)[-1].unlink()
     shutil.rmtree(run / "model")
     return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(
+    workplace: Path, commanded_run: Path, tmp_path: Path, workers: int
+):
+    """The moment is another one in every test run; `benchmarks/kills.py` draws fifty of them."""
+    run = tmp_path / "run"
+    words = ["train", "recipe.yaml", "--data-root", ".", "--run", str(run), "--set", f"workers={workers}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelwise", *words],
+        cwd=workplace,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and not (run / "recipe.yaml").exists():
+        time.sleep(0.01)
+    moment = random.uniform(0, 4)  # seconds; what comes after the last step takes the longer part of them
+    print(f"killed {moment:.2f} s after its first step")  # told where the test fails
+    time.sleep(moment)
+    process.kill()
+    _, errors = process.communicate()
+    assert (run / "recipe.yaml").exists(), errors
+    pixelwise(*words, "--resume", cwd=workplace)
+    assert not differences(commanded_run, run, names=("log.jsonl", "best.safetensors", "model/model.onnx"))
 
 
 @pytest.mark.slow
@@ -79,6 +118,8 @@ def test_a_damaged_checkpoint_is_passed_over_aloud_and_the_end_is_the_same(
     said = go(workplace, run, resume=True)
     assert any(str(newest) in text and "damaged" in text for text in said)
     assert any(f"Goes on from step 5 ({older.name})" in text for text in said)
+    assert len(checkpoints(run)) == 2  # the damaged one gave way to one of the same step
+    assert older in checkpoints(run)
     assert not differences(whole_run, run)
 
 
@@ -132,16 +173,11 @@ def test_a_service_that_is_not_installed_leaves_no_run_behind(workplace: Path, t
     assert not (tmp_path / "run").exists()
 
 
-def state_of(workplace: Path, *overrides: str) -> RunState:
-    recipe = load_recipe(workplace / "recipe.yaml", overrides)
-    return RunState.fresh(recipe, workplace, Fabric(accelerator="cpu", precision=recipe.precision))
-
-
 def one_update(workplace: Path, *overrides: str) -> tuple[float, dict[str, Any]]:
     """The loss of a step on photos all of whose pixels are labelled, and how far each weight moved."""
     given = ["model.arguments.dropout=0", "optimizer.warmup_steps=0", "loss={pixel_stride: 1}", *overrides]
     # Steps of plain gradient descent: Adam's first step is the gradient's sign, whatever its size.
-    state = state_of(workplace, *given, "optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0")
+    state = fresh_state(workplace, *given, "optimizer.name=sgd", "optimizer.lr=0.1", "optimizer.weight_decay=0")
     before = {name: parameter.detach().clone() for name, parameter in state.module.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -161,7 +197,7 @@ def test_a_batch_in_parts_makes_nearly_the_same_update(workplace: Path, parts: i
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
-    state = state_of(workplace)
+    state = fresh_state(workplace)
     with torch.no_grad():
         next(state.module.parameters()).fill_(float("inf"))
     images, masks = next(iter(state.loader()))

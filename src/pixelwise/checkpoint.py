@@ -18,7 +18,9 @@ _KEEP = 2
 
 
 def save_checkpoint(directory: Path, state: Mapping[str, Any], *, step: int) -> Path:
-    """Write the state of a run after `step` steps; the one before it is kept, older ones are removed.
+    """Write the state of a run after `step` steps; the one before it is kept, all others are removed.
+
+    Another of the same step, or of a later one, was damaged, or the run would not be here again.
 
     Args:
         directory: made if it is missing.
@@ -35,8 +37,11 @@ def save_checkpoint(directory: Path, state: Mapping[str, Any], *, step: int) -> 
     path = directory / f"step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
-    for old in _all(directory)[:-_KEEP]:
-        old.unlink()
+    there = _all(directory)
+    kept = [other for other in there if other == path or other.name < f"step-{step:08d}"][-_KEEP:]
+    for other in there:
+        if other not in kept:
+            other.unlink()
     return path
 
 

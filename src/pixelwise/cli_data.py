@@ -75,9 +75,8 @@ Examples:
 def fetch(name: str, directory: Path, mirror: str | None) -> None:
     """Fetch a public dataset into DIR and unpack it.
 
-    NAME is oxford-pets, voc2012 or sbd. An interrupted download goes on where it stopped; a
-    file that is there is only checked. sbd adds its masks to the voc2012 in the same DIR, as the split train_aug. Mind
-    the owners' terms of use.
+    NAME is oxford-pets, voc2012 or sbd. An interrupted download goes on where it stopped; a file that is there is only
+    checked. sbd adds its masks to the voc2012 in the same DIR, as the split train_aug. Mind the owners' terms of use.
     """
     from pixelwise.data import recognise, splits
     from pixelwise.fetch import fetch as fetch_dataset
@@ -153,29 +152,23 @@ def train(
     from pixelwise.listing import print_choices
     from pixelwise.terminal import training_progress
 
+    only_look = dry_run or preview is not None
+    request = plan.Request(recipe, data, model, layout, options, overrides, epochs, run, resume, only_look)
     first = processes.rank() == 0
     with training_progress(shown=first) as watcher:
-        planned, target = plan.make(
-            plan.Request(recipe, data, model, layout, options, overrides, epochs, run, resume),
-            processes=processes.local_processes(devices),
-            watcher=watcher,
-        )
+        here = processes.local_processes(devices)
+        planned, target = plan.make(request, processes=here, watcher=watcher)
     if first and planned.choices:
         print_choices(planned.choices)
     if dry_run:
         print(planned.recipe.to_yaml(), end="")
         return
     if preview is not None:
+        from pixelwise.data_check import open_sets
         from pixelwise.preview import draw_preview
-        from pixelwise.run_state import open_sets
 
-        draw_preview(
-            planned.recipe,
-            open_sets(planned.recipe.data.train, data_root),
-            preview,
-            count=preview_count,
-            force=force,
-        )
+        sets = open_sets(planned.recipe.data.train, data_root)
+        draw_preview(planned.recipe, sets, preview, count=preview_count, force=force)
         print(f"-> {preview}")
         return
     if devices * nodes > 1 and not processes.is_worker():

@@ -7,27 +7,24 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pixelwise.configure import Choice, Machine, configure
-from pixelwise.data import open_dataset, recognise, training_splits
-from pixelwise.data.folder import ensure_description
-from pixelwise.data.loader import class_pixels
-from pixelwise.data.pairs import Pairs
-from pixelwise.doctor import quick_check
-from pixelwise.errors import DataError, RecipeError
+from pixelwise.data import recognise, training_splits
+from pixelwise.data.folder import describe_folder, ensure_description
+from pixelwise.data_check import check_data, common_classes, open_sets
+from pixelwise.errors import RecipeError
 from pixelwise.files import write_atomically
-from pixelwise.fingerprint import fingerprint
+from pixelwise.fingerprint import SAMPLED_PHOTOS, fingerprint
 from pixelwise.recipe import Recipe, Source, apply_overrides, load_recipe, parse_recipe
 from pixelwise.run_directory import RunDirectory
-from pixelwise.run_state import common_classes, open_sets
 from pixelwise.settings import parse_values
 from pixelwise.watcher import Watcher
-
-_WARNINGS = 4
-"""So many are told before a training; the doctor tells all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +34,12 @@ class Plan:
     Attributes:
         recipe: complete.
         choices: what pixelwise chose in it, and why; empty where the recipe came from a file.
+        pixels: what `check_data` gave, where the data were checked for the choices.
     """
 
     recipe: Recipe
     choices: tuple[Choice, ...] = ()
+    pixels: Sequence[NDArray[np.int64]] | None = field(default=None, compare=False, repr=False)
 
     @contextmanager
     def as_file(self) -> Iterator[Path]:
@@ -92,6 +91,7 @@ class Request:
         epochs: how often each photo is seen, instead of a schedule chosen by their number.
         run: the run's directory; None for `runs/NAME`.
         resume: whether a run is to go on; its recipe is taken as it is then.
+        only_look: write nothing beside the data, not even how they were understood.
     """
 
     recipe: Path | None
@@ -103,6 +103,7 @@ class Request:
     epochs: float | None = None
     run: Path | None = None
     resume: bool = False
+    only_look: bool = False
 
 
 def make(request: Request, *, processes: int, watcher: Watcher) -> tuple[Plan, Path]:
@@ -146,7 +147,7 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
     given = parse_values(request.options)
     root = data.resolve()
     if layout == "folder":
-        _described(root, watcher)
+        _described(root, watcher, write=not request.only_look)
     sources = [
         Source(layout=layout, root=str(root), split=split, options=given) for split in training_splits(layout, root)
     ]
@@ -154,10 +155,9 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
     if layout != "folder" and (finding := getattr(train_sets[0], "finding", "")):
         watcher.say(finding)
     common_classes([*train_sets, *val_sets])
-    watcher.stage("reading the masks", sum(map(len, train_sets)))
-    pixels = class_pixels(train_sets, advance=watcher.advance)
-    watcher.stage("looking at photos", 0)
-    found = fingerprint(train_sets, val_sets, pixels)
+    pixels = check_data(train_sets, val_sets, watcher, root=data)
+    watcher.stage("looking at photos", SAMPLED_PHOTOS)
+    found = fingerprint(train_sets, val_sets, pixels, advance=watcher.advance)
     values = parse_values(overrides)
     raw, choices = configure(
         found,
@@ -172,7 +172,7 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
         overrides = [*_schedule_for(request.epochs, found.photos, batch, raw), *overrides]
         values = parse_values(overrides)
     apply_overrides(raw, overrides)
-    return Plan(parse_recipe(raw, name=f"chosen for {data}"), _with_given(choices, values))
+    return Plan(parse_recipe(raw, name=f"chosen for {data}"), _with_given(choices, values), pixels)
 
 
 def _given_arguments(overrides: Sequence[str]) -> dict[str, Any] | None:
@@ -194,39 +194,9 @@ def _with_given(choices: Sequence[Choice], values: Mapping[str, Any]) -> tuple[C
     return (*kept, *(Choice(key, value, "as given") for key, value in values.items()))
 
 
-def check_data(recipe: Recipe, data_root: Path, watcher: Watcher) -> None:
-    """The cheap part of what the doctor does: say what makes a training vain, and refuse what would stop it.
-
-    Args:
-        recipe: whose datasets are looked at: all masks, and the photos' headers.
-        data_root: the directory that they are relative to.
-        watcher: told what is wrong but stops nothing.
-
-    Raises:
-        DataError: files are missing or damaged, sizes differ, or a mask holds a value that is no class.
-    """
-    watcher.stage("checking the data", 0)
-    sources = [*recipe.data.train, *recipe.data.val]
-    opened = [
-        open_dataset(source.layout, data_root / source.root, source.split, source.options, check_files=False)
-        for source in sources
-    ]
-    findings = quick_check([dataset for dataset in opened if isinstance(dataset, Pairs)])
-    advice = f"`pixelwise doctor {data_root / sources[0].root}` shows all, with pictures."
-    errors = [finding.sentence for finding in findings if finding.severity == "error"]
-    if errors:
-        more = f" And {len(errors) - 1} more." if len(errors) > 1 else ""
-        raise DataError(f"Training would fail: {errors[0]}{more} {advice}")
-    warnings = [finding.sentence for finding in findings if finding.severity == "warning"]
-    for sentence in warnings[:_WARNINGS]:
-        watcher.say(f"Warning: {sentence}")
-    if len(warnings) > _WARNINGS:
-        watcher.say(f"And {len(warnings) - _WARNINGS} more warnings; {advice}")
-
-
-def _described(root: Path, watcher: Watcher) -> None:
+def _described(root: Path, watcher: Watcher, *, write: bool) -> None:
     """Say how a folder was understood, and write it down where it is not yet."""
-    description, written = ensure_description(root)
+    description, written = ensure_description(root) if write else (describe_folder(root), False)
     watcher.say(description.finding)
     if written:
         watcher.say(f"Written to {root / 'dataset.yaml'}; edit it where that is wrong.")

@@ -84,9 +84,15 @@ class RunDirectory:
         """See that the directory is free, or holds a run of this recipe (its YAML) that is to go on.
 
         Raises:
-            RecipeError: it holds a run and `resume` was not asked for, or a run of another recipe.
+            RecipeError: it holds a run and `resume` was not asked for, or a run of another recipe, or what is left of
+                one that nobody knows the recipe of.
         """
         if not self.recipe.exists():
+            if self.checkpoints.exists() or self.model.exists():
+                raise RecipeError(
+                    f"{self.root} holds a run without its {self.recipe.name}; bring that back, or give another "
+                    "directory."
+                )
             return
         if not resume:
             raise RecipeError(f"{self.root} holds a run already; give --resume to go on with it, or another directory.")

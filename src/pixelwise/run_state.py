@@ -20,17 +20,16 @@ from torch.utils.data import DataLoader
 from pixelwise.acceleration import channels_last, run_depthwise_in_float32
 from pixelwise.catalogue import find_model
 from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
-from pixelwise.data import Dataset, open_dataset
-from pixelwise.data.loader import class_pixels, loader_of_run, mix, sampling_factors
+from pixelwise.data import Dataset
+from pixelwise.data.loader import loader_of_run, mix, sampling_factors
+from pixelwise.data_check import common_classes
 from pixelwise.errors import RecipeError
 from pixelwise.labels import ClassTable
 from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
 from pixelwise.models import build, start_from
 from pixelwise.models.weights import load_encoder, read_state, transfer
 from pixelwise.optimization import build_optimizer, freeze
-from pixelwise.recipe import Loss, Recipe, Source
-
-Advance = Callable[[float], None]
+from pixelwise.recipe import Loss, Recipe
 
 
 @dataclass(slots=True)
@@ -69,21 +68,25 @@ class RunState:
 
     @classmethod
     def fresh(
-        cls, recipe: Recipe, data_root: Path, fabric: Fabric, *, advance: Advance = lambda share: None
+        cls,
+        recipe: Recipe,
+        train_sets: list[Dataset],
+        val_sets: list[Dataset],
+        pixels: Sequence[NDArray[np.int64]],
+        fabric: Fabric,
     ) -> RunState:
         """The state before the first step.
 
         Args:
             recipe: what to train, and how.
-            data_root: the directory that the recipe's dataset directories are relative to.
+            train_sets: what to learn from.
+            val_sets: what to choose the best weights on.
+            pixels: for each photo to learn from, int64 (C,), the pixels of each class.
             fabric: launched.
-            advance: called with 1 for each mask that was read.
 
         Raises:
             RecipeError: the datasets have different classes, or the recipe names parts that the network lacks.
-            DataError: the data are missing or damaged.
         """
-        train_sets, val_sets = open_sets(recipe.data.train, data_root), open_sets(recipe.data.val, data_root)
         classes = common_classes([*train_sets, *val_sets])
         torch.manual_seed(mix(recipe.seed, 0))
         module = _network(recipe, num_classes=len(classes))
@@ -102,7 +105,6 @@ class RunState:
         callee: Any = torch.compile(module) if recipe.compile else module
         model, optimizer = fabric.setup(callee, optimizer)
         ema.to(fabric.device)
-        pixels = class_pixels(train_sets, advance=advance)
         factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
         seen = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=fabric.device)
         loss = _loss_function(recipe.loss, pixels, fabric, ignore_index=classes.ignore_index)
@@ -190,27 +192,6 @@ class RunState:
         """A hash of which photos with which classes the run learns from and is validated on."""
         told = [(list(each.ids), each.split, each.classes.names) for each in [*self.train_sets, *self.val_sets]]
         return hashlib.sha256(repr(told).encode()).hexdigest()
-
-
-def open_sets(sources: Sequence[Source], data_root: Path) -> list[Dataset]:
-    """The datasets that a recipe names.
-
-    Raises:
-        DataError: they are missing.
-    """
-    return [open_dataset(source.layout, data_root / source.root, source.split, source.options) for source in sources]
-
-
-def common_classes(datasets: Sequence[Dataset]) -> ClassTable:
-    """The class table of all of the datasets.
-
-    Raises:
-        RecipeError: they have different ones.
-    """
-    classes = datasets[0].classes
-    if any(dataset.classes != classes for dataset in datasets):
-        raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
-    return classes
 
 
 def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:

@@ -96,5 +96,9 @@ class _Bar(Watcher):
         if progress.val is not None:
             self.say(f"step {progress.step}: loss {progress.loss:.3f}, val mIoU {progress.val:.4f}")
 
+    def validating(self, done: int, total: int) -> None:
+        if self._task is not None:
+            self._bar.update(self._task, description=f"validating: photo {done} of {total}")
+
     def say(self, text: str) -> None:
         self._bar.console.print(text)

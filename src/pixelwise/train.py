@@ -20,12 +20,13 @@ from torch import Tensor
 from pixelwise.acceleration import keep_freed_memory
 from pixelwise.curves import draw_curves
 from pixelwise.data.loader import mix
+from pixelwise.data_check import check_data, common_classes, open_sets
 from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.files import write_atomically
 from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
-from pixelwise.plan import Plan, check_data
+from pixelwise.plan import Plan
 from pixelwise.preview import MOST_PHOTOS, draw_snapshot
 from pixelwise.recipe import Recipe
 from pixelwise.run_directory import RunDirectory
@@ -77,9 +78,13 @@ def train(
         torch.use_deterministic_algorithms(recipe.deterministic)
         if fabric.is_global_zero and not directory.recipe.exists():
             check_services(recipe.log_to)
-            check_data(recipe, data_root, watcher)
-        watcher.stage("reading the masks", 0)
-        state = RunState.fresh(recipe, data_root, fabric, advance=watcher.advance)
+        train_sets, val_sets = open_sets(recipe.data.train, data_root), open_sets(recipe.data.val, data_root)
+        common_classes([*train_sets, *val_sets])
+        pixels = plan.pixels or ()
+        if fabric.is_global_zero and not pixels:
+            pixels = check_data(train_sets, val_sets, watcher, root=data_root / recipe.data.train[0].root)
+        watcher.stage("building the network", 0)
+        state = RunState.fresh(recipe, train_sets, val_sets, fabric.broadcast(pixels), fabric)
         if fabric.is_global_zero:  # not before: what the data or the recipe got wrong leaves no run behind
             plan.write(directory)
         _run(state, directory, watcher)
@@ -274,6 +279,7 @@ def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> di
         bf16=recipe.precision != "32-true",
         loss=state.loss,
         examples=MOST_PHOTOS,
+        advance=watcher.validating,
     )
     score = found.scores.mean_iou
     if math.isnan(score):

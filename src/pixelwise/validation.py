@@ -48,7 +48,7 @@ def validate(
     bf16: bool,
     loss: Callable[[Tensor, Tensor], Tensor],
     examples: int = 0,
-    advance: Callable[[float], None] = lambda share: None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Validation:
     """Segment every photo of the datasets and count; each process takes its share of them, and no photo comes twice.
 
@@ -60,7 +60,7 @@ def validate(
         bf16: whether to run the network under bf16 autocast.
         loss: (logits (1, C, h, w), target int64 (1, h, w)) -> scalar.
         examples: how many pictures to keep.
-        advance: called with 1 for each photo.
+        advance: called after each photo with how many this process has seen, and will have seen at the end.
     """
     classes = datasets[0].classes
     engine = _KeepsLogits(module, precision="bf16" if bf16 else "fp32")
@@ -80,7 +80,7 @@ def validate(
         seen = spec.size_seen(*sample.mask.shape)
         if max(seen) <= segmenter.tiling.size:
             losses[position] = _loss(engine.logits, sample.mask, seen, loss)
-        advance(1)
+        advance(position // fabric.world_size + 1, math.ceil(total / fabric.world_size))
     parts = _gathered(fabric, (matrix, losses))
     whole = sum((part for part, _ in parts), ConfusionMatrix(len(classes), ignore_index=classes.ignore_index))
     # In the order of the photos, so that the sum is the same to the last bit for any number of processes.

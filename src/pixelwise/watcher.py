@@ -37,5 +37,8 @@ class Watcher:
     def progress(self, progress: Progress) -> None:
         """Steps were taken."""
 
+    def validating(self, done: int, total: int) -> None:
+        """Of the photos to validate on in between, so many were seen by this process."""
+
     def say(self, text: str) -> None:
         """Something that people should know."""

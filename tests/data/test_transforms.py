@@ -256,7 +256,9 @@ def test_everything_on_takes_photos_of_any_size(size: tuple[int, int]):
     anything = Sample(image=np.zeros((*size, 3), np.uint8), mask=np.zeros(size, np.uint8), id="any")
     for seed in range(5):
         for crop_size in (1, 5, (32, 2)):
-            drawn(seed, anything, transform(**{**EVERYTHING, "crop_size": crop_size}))
+            image, mask = drawn(seed, anything, transform(**{**EVERYTHING, "crop_size": crop_size}))
+            height, width = crop_size if isinstance(crop_size, tuple) else (crop_size, crop_size)
+            assert (image.shape, mask.shape) == ((3, height, width), (height, width))
 
 
 def test_with_everything_on_the_answer_is_a_function_of_the_seed_and_the_sample_stays_as_it_was(sample: Sample):

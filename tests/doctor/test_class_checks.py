@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from broken import SIZE, Folder, blob, of_kind, sound
 
 from pixelwise.doctor import quick_check
-from pixelwise.doctor.findings import CLASS_ABSENT, CLASS_RARE, CLASS_UNLEARNT, CLASS_UNMEASURED
+from pixelwise.doctor.findings import CLASS_ABSENT, CLASS_RARE, CLASS_UNLEARNT, CLASS_UNMEASURED, IGNORED
 
 
 def without(number: int, label: int) -> np.ndarray:
@@ -33,10 +34,21 @@ def test_a_class_that_is_nowhere_is_a_warning(tmp_path: Path):
 
 def test_a_class_that_is_measured_but_not_learnt_is_a_warning_of_the_quick_check_too(tmp_path: Path):
     folder = folder_of(tmp_path, 2, None)
-    for findings in (folder.examined().findings, quick_check(folder.datasets())):
+    for findings in (folder.examined().findings, quick_check(folder.datasets()).findings):
         (finding,) = findings
         assert (finding.kind, finding.severity, finding.split) == (CLASS_UNLEARNT, "warning", "train")
         assert finding.sentence == "No photo of train shows the class dog, but 3 of val do."
+
+
+@pytest.mark.parametrize(("bare", "stops"), [("train", True), ("val", True), ("test", False)])
+def test_a_split_without_a_labelled_pixel_stops_a_training_that_needs_it(tmp_path: Path, bare: str, stops: bool):
+    folder = Folder(tmp_path)
+    for split, numbers in (("train", range(4)), ("val", range(4, 6)), ("test", range(6, 8))):
+        for number in numbers:
+            folder.add(split, number, mask=np.full_like(blob(number), 255) if split == bare else blob(number))
+    for findings in (folder.examined().findings, quick_check(folder.datasets()).findings):
+        errors = [finding for finding in findings if finding.severity == "error"]
+        assert [(error.kind, error.split) for error in errors] == [(IGNORED, bare)] * stops
 
 
 def test_a_class_that_is_learnt_but_not_measured_is_noted(tmp_path: Path):

@@ -174,7 +174,7 @@ def test_the_document_explains_every_kind_of_finding():
 def test_real_data_is_fit_to_train_on(shared_data: Path):
     for layout, options in (("camvid", "val"), ("voc", "val"), ("coco_voc", "val")):
         root = shared_data / {"coco_voc": "coco"}.get(layout, layout)
-        findings = quick_check([open_dataset(layout, root, options, check_files=False)])  # type: ignore[list-item]
+        findings = quick_check([open_dataset(layout, root, options, check_files=False)]).findings  # type: ignore[list-item]
         assert [finding for finding in findings if finding.severity == "error"] == []
 
 

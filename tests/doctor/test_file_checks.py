@@ -31,7 +31,7 @@ def test_a_sound_dataset_has_no_findings(tmp_path: Path):
     diagnosis = folder.examined()
     assert diagnosis.findings == ()
     assert diagnosis.verdict == "Training may start."
-    assert quick_check(folder.datasets()) == []
+    assert quick_check(folder.datasets()).findings == ()
 
 
 def test_every_missing_file_is_told_by_the_quick_check_too(tmp_path: Path):
@@ -41,7 +41,7 @@ def test_every_missing_file_is_told_by_the_quick_check_too(tmp_path: Path):
     _, other = folder.add("val", 22)
     for path in (photo, mask, other):
         path.unlink()
-    for findings in (folder.examined().findings, quick_check(folder.datasets())):
+    for findings in (folder.examined().findings, quick_check(folder.datasets()).findings):
         assert {finding.files for finding in findings} == {(photo,), (mask,), (other,)}
         assert {finding.kind for finding in findings} == {MISSING}
         assert {finding.severity for finding in findings} == {"error"}
@@ -66,15 +66,15 @@ def test_the_quick_check_reads_headers_of_photos_only(tmp_path: Path):
     folder = sound(tmp_path)
     cut, _ = folder.add("train", 20)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    assert quick_check(folder.datasets()) == []
+    assert quick_check(folder.datasets()).findings == ()
     cut.write_bytes(cut.read_bytes()[:20])
-    assert [finding.kind for finding in quick_check(folder.datasets())] == [UNREADABLE]
+    assert [finding.kind for finding in quick_check(folder.datasets()).findings] == [UNREADABLE]
 
 
 def test_a_mask_of_another_size_is_told_with_both_sizes(tmp_path: Path):
     folder = sound(tmp_path)
     _, mask = folder.add("train", 20, mask=blob(0)[:-1])
-    for findings in (of_kind(folder.examined(), WRONG_SIZE), quick_check(folder.datasets())):
+    for findings in (of_kind(folder.examined(), WRONG_SIZE), quick_check(folder.datasets()).findings):
         (finding,) = findings
         assert finding.sentence == f"{mask} is 128x95 pixels, but its photo is 128x96."
 
@@ -97,7 +97,7 @@ def test_a_turned_photo_whose_mask_is_upright_is_only_noted(tmp_path: Path):
     (finding,) = diagnosis.findings
     assert (finding.kind, finding.severity, finding.files) == (TURNED, "note", (turned,))
     assert "orientation 6" in finding.sentence
-    assert quick_check(folder.datasets()) == []
+    assert quick_check(folder.datasets()).findings == ()
 
 
 def test_every_value_that_is_no_class_is_told_with_its_share_in_every_mask(tmp_path: Path):
@@ -108,7 +108,7 @@ def test_every_value_that_is_no_class_is_told_with_its_share_in_every_mask(tmp_p
     _, first = folder.add("train", 20, mask=mask)
     _, second = folder.add("val", 21, mask=np.where(blob(1) == 1, np.uint8(9), blob(1)))
     _, ignored = folder.add("val", 22, mask=np.where(blob(2) == 1, np.uint8(255), blob(2)))
-    for findings in (of_kind(folder.examined(), LABELS), quick_check(folder.datasets())):
+    for findings in (of_kind(folder.examined(), LABELS), quick_check(folder.datasets()).findings):
         assert [finding.files[0] for finding in findings] == [first, second]
         assert "holds 3 (25.00%), 200 (1.04%), which" in findings[0].sentence
         assert "9 (" in findings[1].sentence
@@ -179,4 +179,4 @@ def test_the_quick_check_decodes_a_photo_whose_header_disagrees_with_its_mask(tm
     chunks.sort(key=lambda chunk: (chunk[4:8] == b"IEND", chunk[4:8] == b"eXIf"))
     assert [chunk[4:8] for chunk in chunks][-2:] == [b"eXIf", b"IEND"]
     path.write_bytes(data[:8] + b"".join(chunks))
-    assert quick_check(folder.datasets()) == []
+    assert quick_check(folder.datasets()).findings == ()

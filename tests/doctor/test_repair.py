@@ -118,7 +118,7 @@ def test_pixels_that_the_mapping_does_not_know_are_told_as_labels_and_ignored_in
     assert error.kind is LABELS
     assert "7 (0.16 %)" in error.sentence
     assert picture(datasets, error.places) is not None
-    (error,) = quick_check(datasets)
+    (error,) = quick_check(datasets).findings
     assert error.kind is LABELS
 
     done = repair(examine(datasets), datasets, root=root, out=tmp_path / "copy")

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pixelwise.doctor.findings import CLASS_ABSENT, CLASS_RARE, CLASS_UNLEARNT, CLASS_UNMEASURED, Finding, Severity
-from pixelwise.doctor.survey import SplitFacts
+from pixelwise.doctor.findings import (
+    CLASS_ABSENT,
+    CLASS_RARE,
+    CLASS_UNLEARNT,
+    CLASS_UNMEASURED,
+    IGNORED,
+    Finding,
+    Severity,
+)
+from pixelwise.doctor.survey import SplitFacts, rank
 
 _RARE_SHARE = 0.001
 _FEW_PHOTOS = 3
@@ -32,6 +40,15 @@ def absent_classes(splits: Sequence[SplitFacts]) -> list[Finding]:
             sentence = f"No photo of {names} shows the class {name}; its IoU there will be undefined."
             findings.append(Finding(CLASS_UNMEASURED, "note", "", (), sentence))
     return findings
+
+
+def unlabelled_splits(splits: Sequence[SplitFacts]) -> list[Finding]:
+    """Splits to learn from, or to choose the best weights on, in which every pixel is ignored."""
+    return [
+        Finding(IGNORED, "error", split.name, (), f"No pixel of any mask of {split.name} is labelled.")
+        for split in splits
+        if rank(split.name) < 2 and split.masks and not split.pixels.any()
+    ]
 
 
 def rare_classes(splits: Sequence[SplitFacts]) -> list[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pixelwise.data import open_dataset, splits, training_splits
 from pixelwise.data.pairs import Pairs
-from pixelwise.doctor.class_checks import absent_classes, rare_classes
+from pixelwise.doctor.class_checks import absent_classes, rare_classes, unlabelled_splits
 from pixelwise.doctor.duplicate_checks import leaked_photos, near_leaks, repeated_photos
 from pixelwise.doctor.file_checks import (
     grey_among_colour,
@@ -30,7 +30,7 @@ from pixelwise.errors import DataError, PixelwiseError
 
 Check = Callable[[Sequence[SplitFacts]], list[Finding]]
 
-_QUICK: tuple[Check, ...] = (unreadable_files, wrong_sizes, unknown_labels, absent_classes)
+_QUICK: tuple[Check, ...] = (unreadable_files, wrong_sizes, unknown_labels, unlabelled_splits, absent_classes)
 _MORE: tuple[Check, ...] = (
     unpaired_files,
     turned_photos,
@@ -156,13 +156,15 @@ def examine(
     return Diagnosis(facts, _sorted([*found, *_findings(facts, (*_QUICK, *_MORE))]), tuple(understood))
 
 
-def quick_check(datasets: Sequence[Pairs]) -> list[Finding]:
+def quick_check(datasets: Sequence[Pairs], *, advance: Advance = lambda share: None) -> Diagnosis:
     """What would stop a training, or make it vain, as far as masks and the photos' headers tell.
 
     Args:
         datasets: those to learn from and those to be measured on, opened with `check_files=False`.
+        advance: called with 1 after each pair.
     """
-    return list(_sorted(_findings(look_at(datasets, deep=False, advance=lambda share: None), _QUICK)))
+    facts = look_at(datasets, deep=False, advance=advance)
+    return Diagnosis(facts, _sorted(_findings(facts, _QUICK)))
 
 
 def _findings(facts: Sequence[SplitFacts], checks: Sequence[Check]) -> list[Finding]:

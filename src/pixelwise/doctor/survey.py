@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,11 +112,15 @@ def look_at(datasets: Sequence[Pairs], *, deep: bool, advance: Advance) -> tuple
 
 
 def _looked(datasets: Sequence[Pairs], places: Sequence[Place], deep: bool) -> Iterator[PairFacts]:
+    if not deep:  # decoding alone leaves the interpreter to other threads
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            yield from pool.map(lambda place: pair_facts(datasets[place.dataset], place, deep=False), places)
+        return
     processes = min(
         os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1, _MOST_PROCESSES
     )
-    if not deep or processes == 1 or len(places) < _WORTH_PROCESSES:
-        yield from (pair_facts(datasets[place.dataset], place, deep=deep) for place in places)
+    if processes == 1 or len(places) < _WORTH_PROCESSES:
+        yield from (pair_facts(datasets[place.dataset], place, deep=True) for place in places)
         return
     # Not forked: a progress bar runs a thread, and a fork in the middle of what a thread does may hang.
     context = multiprocessing.get_context("spawn")
