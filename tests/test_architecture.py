@@ -48,7 +48,7 @@ LAYERS = (
     Layer("part", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained preview run_state configure"),
     Layer("verb", runtime="api batch evaluate doctor", training="validation"),
-    Layer("verb", training="trained"),
+    Layer("verb", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),

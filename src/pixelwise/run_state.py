@@ -22,7 +22,6 @@ from pixelwise.catalogue import find_model
 from pixelwise.checkpoint import latest_checkpoint, save_checkpoint
 from pixelwise.data import Dataset
 from pixelwise.data.loader import loader_of_run, mix, sampling_factors
-from pixelwise.data_check import common_classes
 from pixelwise.errors import RecipeError
 from pixelwise.labels import ClassTable
 from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
@@ -79,15 +78,14 @@ class RunState:
 
         Args:
             recipe: what to train, and how.
-            train_sets: what to learn from.
-            val_sets: what to choose the best weights on.
+            train_sets: what to learn from; val_sets: what to choose the best weights on. They have one class table.
             pixels: for each photo to learn from, int64 (C,), the pixels of each class.
             fabric: launched.
 
         Raises:
-            RecipeError: the datasets have different classes, or the recipe names parts that the network lacks.
+            RecipeError: the recipe names parts that the network lacks.
         """
-        classes = common_classes([*train_sets, *val_sets])
+        classes = train_sets[0].classes
         torch.manual_seed(mix(recipe.seed, 0))
         module = _network(recipe, num_classes=len(classes))
         if fabric.device.type == "cpu":
