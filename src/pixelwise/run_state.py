@@ -78,7 +78,8 @@ class RunState:
 
         Args:
             recipe: what to train, and how.
-            train_sets: what to learn from; val_sets: what to choose the best weights on. They have one class table.
+            train_sets: what to learn from.
+            val_sets: what to choose the best weights on; all have one class table.
             pixels: for each photo to learn from, int64 (C,), the pixels of each class.
             fabric: launched.
 
