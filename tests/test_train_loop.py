@@ -19,10 +19,14 @@ import torch
 from lightning.fabric import Fabric
 
 from helpers import ENVIRONMENT, pixelwise
+from pixelwise.bundle import read_bundle
+from pixelwise.configure import Choice
 from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.plan import Plan
 from pixelwise.recipe import load_recipe
+from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import read_log
+from pixelwise.run_page import write_run_page
 from pixelwise.train import take_step, train
 from pixelwise.watcher import Watcher
 from small_runs import differences, fresh_state, small_dataset
@@ -75,6 +79,29 @@ def interrupted(whole: Path, run: Path) -> Path:
     checkpoints(run)[-1].unlink()
     shutil.rmtree(run / "model")
     return run
+
+
+@pytest.mark.slow
+def test_the_page_of_a_run_tells_how_good_the_model_is_and_shows_how_it_came_to_be(
+    workplace: Path, whole_run: Path, tmp_path: Path
+):
+    page = (whole_run / "report.html").read_text(encoding="utf-8")
+    metrics = read_bundle(whole_run / "model").config.metrics["voc/val"]
+    best = max(
+        (entry for entry in read_log(whole_run / "log.jsonl") if "val_miou" in entry), key=lambda e: e["val_miou"]
+    )
+    assert f"Mean IoU {metrics['mean IoU']:.3f} on the validation photos, at step {best['step']} of 6." in page
+    assert f'<td>cat</td><td class="number">{metrics["IoU"]["cat"]:.3f}</td>' in page
+    assert '<td>aeroplane</td><td class="number">undefined</td>' in page
+    assert page.count('src="data:image/') == 1 + len({2, best["step"], 6})  # curves; first, best and last answers
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")  # works offline
+    assert "Why it was set so" not in page
+    chosen = Plan(load_recipe(workplace / "recipe.yaml"), (Choice("steps", 6, "<b>few</b> photos"),))
+    run = tmp_path / "run"
+    shutil.copytree(whole_run, run)
+    chosen.write(RunDirectory(run))
+    told = write_run_page(RunDirectory(run), read_bundle(run / "model")).read_text(encoding="utf-8")
+    assert "<td>steps</td><td>6</td><td>&lt;b&gt;few&lt;/b&gt; photos</td>" in told
 
 
 @pytest.mark.slow

@@ -32,9 +32,12 @@ def write_run_page(run: RunDirectory, bundle: Bundle) -> Path:
     entries = read_log(run.log)
     validated = [entry for entry in entries if "val_miou" in entry]
     best = max(validated, key=lambda entry: float(entry["val_miou"]))
+    # Of one validation set the bundle's own figure: the log's is of bf16, and may differ in the last digit.
+    figures = list(config.metrics.values())
+    score = figures[0]["mean IoU"] if len(figures) == 1 else best["val_miou"]
     body = [
         f"<h1>{escape(config.name)}</h1>",
-        f'<p class="verdict note">Mean IoU {best["val_miou"]:.3f} on the validation photos, at step {best["step"]} of '
+        f'<p class="verdict note">Mean IoU {score:.3f} on the validation photos, at step {best["step"]} of '
         f"{entries[-1]['step']}.</p>",
         f'<p class="soft">{escape(config.architecture)}, {escape(shown(dict(config.arguments)))}</p>',
         f"<pre>pixelwise segment PHOTO --model {escape(str(run.model))}</pre>",
