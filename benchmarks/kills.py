@@ -1,8 +1,8 @@
 """Whether a training run that was killed ends as if it had not been: SIGKILL at random moments, then `--resume`.
 
 A small run on `examples/nuclei` goes through once. Then it is started again and again, with none to two loader workers,
-killed at a moment drawn evenly from the time that the whole takes (while starting, in a step, in a validation, while a
-checkpoint, the curves or the bundle are written), and gone on with. Its weights, averaged weights, optimizer, log and
+killed at a random moment (while starting, in a step, in a validation, while a checkpoint, the curves or the bundle are
+written), every second time before the last step, and gone on with. Its weights, averaged weights, optimizer, log and
 bundle have to equal those of the run that was left alone, bit for bit.
 """
 
@@ -45,18 +45,20 @@ def main() -> None:
     different, moments = [], []
     with tempfile.TemporaryDirectory(prefix="kills-") as directory:
         work = Path(directory)
-        durations = []
+        durations, learning = [], []
         for workers in range(3):
-            start = time.perf_counter()
-            _train(work / f"whole-{workers}", workers=workers)
-            durations.append(time.perf_counter() - start)
+            run, start = work / f"whole-{workers}", time.time()
+            _train(run, workers=workers)
+            durations.append(time.time() - start)
+            learning.append(max(path.stat().st_mtime for path in (run / "checkpoints").iterdir()) - start)
         seconds = min(durations)
         for workers in (1, 2):
             found = differences(work / "whole-0", work / f"whole-{workers}", names=FILES[:-1])
             print(f"{workers} loader workers against none: {found or 'identical'}", flush=True)
             different += found
         for number in range(options.kills):
-            run, workers, moment = work / f"killed-{number}", number % 3, draw.uniform(0, seconds)
+            run, workers = work / f"killed-{number}", number % 3
+            moment = draw.uniform(0, min(learning) if number % 2 else seconds)
             finished = _train(run, workers=workers, kill_after=moment)
             state = "done already" if finished else _last_step(run)
             if not finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ def make_fabric(precision: str, *, devices: int, nodes: int) -> Fabric:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     several = nodes > 1 or devices > 1
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces what the recipe says
     accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     fabric = Fabric(
         accelerator=accelerator,
