@@ -41,7 +41,8 @@ def make_fabric(precision: str, *, devices: int, nodes: int) -> Fabric:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     several = nodes > 1 or devices > 1
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces what the recipe says
+    for part in ("fabric", "pytorch"):  # either says, by whichever was imported last, what the recipe says
+        logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     fabric = Fabric(
         accelerator=accelerator,
