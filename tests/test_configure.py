@@ -131,6 +131,21 @@ def test_more_photos_are_seen_more_in_all_and_less_each():
     assert samples[-1] / 20000 < samples[0] / 10
 
 
+def test_few_photos_of_several_crops_each_are_seen_as_often_as_so_many_photos_would_be():
+    def samples(height: int, width: int, photos: int, **changes: Any) -> tuple[int, str]:
+        recipe, why = chosen(data(height, width, photos=photos, **changes))
+        return recipe.steps * recipe.batch_size, why["steps"]
+
+    # 512 x 512 is seen whole, in crops of 320 pixels: two and a half of them
+    seen, why = samples(512, 512, 40)
+    assert seen == pytest.approx(250 + 16 * 40 * 2, rel=0.05)
+    assert "40 photos, few but with room for 2 crops each" in why
+    assert samples(512, 512, 400)[0] == pytest.approx(250 + 16 * 500, rel=0.05)  # no more than 500 photos would be
+    assert samples(512, 512, 800) == samples(250, 250, 800)
+    assert samples(2048, 2048, 40)[0] == seen  # scaled down to 512 pixels first
+    assert samples(128, 128, 40, masks=(wires(128, 128, thickness=1, gap=6),)) == samples(128, 128, 40)  # enlarged
+
+
 def test_forty_classes_of_which_some_are_rare():
     shares = np.full(40, 10_000)
     shares[7] = 0  # in no photo: not what is rarest
