@@ -30,14 +30,21 @@ def doctor(
 ) -> int:
     """Say what is wrong with a dataset, before it costs a night of training.
 
-    Every photo and every mask of every split is read; nothing in DIR is changed. Exit status: 0 training may start, 1
+    Every photo and every mask of every split is read; nothing in DIR is changed. --fix makes files of the pages of
+    multi-page TIFFs, if there are any, and leaves the rest to a second call. Exit status: 0 training may start, 1
     it may not, 2 nothing was examined.
     """
     from pixelwise.data import recognise
+    from pixelwise.data.stacks import find_stacks, unpack_stacks
     from pixelwise.doctor import examine, open_all
     from pixelwise.doctor.summary import check_outputs, print_diagnosis, print_repair, save_diagnosis
 
     check_outputs(html, json_file, fix, root=data, force=force)  # now rather than after an hour
+    if fix is not None and data.is_dir() and (stacks := find_stacks(data)):
+        with progress_bar(len(stacks), "stacks", shown=True) as advance:
+            pages = unpack_stacks(stacks, data, fix, advance=advance)
+        print(f"{pages} pages of {len(stacks)} files -> {fix}, otherwise as it was. What follows is of that copy.")
+        data, fix = fix, None
     layout = recognise(data) if layout == "auto" else layout
     opened = open_all(layout, data)
     pairs = sum(map(len, opened.datasets))

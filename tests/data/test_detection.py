@@ -318,7 +318,7 @@ def test_masks_of_one_value_teach_nothing(tmp_path: Path) -> None:
 def test_pages_are_refused_with_what_to_do(tmp_path: Path) -> None:
     pages = [Image.fromarray(ids) for ids in scenes(2)]
     pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(DataError, match=r"stack\.tif holds several pages.*magick"):
+    with pytest.raises(DataError, match=r"stack\.tif holds several pages.*--fix"):
         survey_masks([tmp_path / "stack.tif"])
 
 

@@ -190,7 +190,7 @@ def test_stacks_of_pages_are_refused_with_what_to_do(tmp_path: Path) -> None:
     pages = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (0, 255, 9)]
     for name in ("train-volume.tif", "train-labels.tif"):
         pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
-    with pytest.raises(DataError, match=r"train-labels\.tif holds several pages.*images/%03d\.png"):
+    with pytest.raises(DataError, match=r"train-labels\.tif holds several pages.*doctor DIR --fix COPY"):
         describe_folder(tmp_path)
 
 

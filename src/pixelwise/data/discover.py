@@ -19,7 +19,7 @@ from pixelwise.errors import DataError
 from pixelwise.images import find_images
 
 _PHOTO_WORD = re.compile(
-    r"images?|imgs?|photos?|pictures?|inputs?|rgb|frames?|originals?|sources?|src|scans?|raw",
+    r"images?|imgs?|photos?|pictures?|inputs?|rgb|frames?|originals?|sources?|src|scans?|raw|volumes?|stacks?",
 )
 _MASK_WORD = re.compile(
     r"masks?|labels?|lbls?|annotations?|annots?|annos?|ann|gt|groundtruth|truth|segmentations?|segs?|segm|manual|"

@@ -174,8 +174,8 @@ def _sample(paths: Sequence[Path]) -> list[Path]:
 def _count(name: str, raw: RawMask) -> FileTally:
     if raw.pages:
         raise DataError(
-            f"{name} holds several pages; pixelwise reads one photo or mask a file. Save each page as a file of its "
-            "own, photos and masks under the same numbers: `magick STACK.tif images/%03d.png`, likewise into masks/."
+            f"{name} holds several pages; pixelwise reads one photo or mask a file. `pixelwise doctor DIR --fix COPY` "
+            "makes a copy in which each page is a file."
         )
     samples = raw.samples
     colour = samples.ndim == 3
