@@ -17,10 +17,13 @@ from helpers import ENVIRONMENT, pixelwise
 
 pytest.importorskip("torch")
 
+import torch
+
 from pixelwise.bundle import read_bundle
 from pixelwise.errors import PixelwiseError
 from pixelwise.processes import launch, local_processes, rank
-from small_runs import small_dataset
+from pixelwise.run_log import read_log
+from small_runs import fresh_state, small_dataset
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,27 @@ def test_two_processes_train_one_model(workplace: Path):
     _, errors = pixelwise(*words(workplace, "few", "--devices", "2", "--set", "batch_size=1"), cwd=workplace, status=2)
     assert "each of them needs a photo a step" in errors
     assert not (workplace / "few").exists()
+
+
+@pytest.mark.slow
+def test_each_photo_counts_alike_where_one_process_has_more_of_them(workplace: Path):
+    plain = {
+        "model.arguments": "{width: 4, dropout: 0}",
+        "loss": "{dice: 0, pixel_stride: 1}",
+        "batch_size": "3",
+        "steps": "1",
+    }
+    overrides = [f"{key}={value}" for key, value in plain.items()]
+    sets = [word for override in overrides for word in ("--set", override)]
+    pixelwise(*words(workplace, "uneven", "--devices", "2", *sets), cwd=workplace)
+    (entry,) = read_log(workplace / "uneven" / "log.jsonl")
+    state = fresh_state(workplace, *overrides)
+    images, masks = next(iter(state.loader()))
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (state.recipe.input.mean, state.recipe.input.std))
+    seen = (images / 255 - mean) / std
+    first, second = (float(state.loss(state.module(seen[own]), masks[own]).detach()) for own in ([0, 2], [1]))
+    assert first != pytest.approx(second, rel=0.01)
+    assert entry["loss"] == pytest.approx((2 * first + second) / 3, rel=1e-4)
 
 
 @pytest.mark.slow

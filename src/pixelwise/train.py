@@ -225,7 +225,8 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
     total = torch.zeros((), device=pixels.device)
     parts = list(_parts(pixels, masks, recipe.accumulate))
     for number, (part, target) in enumerate(parts, start=1):
-        share = len(part) / len(pixels)
+        # The processes' gradients are averaged: one that has more of the photos is to count for more.
+        share = len(part) * fabric.world_size / recipe.batch_size
         with fabric.no_backward_sync(state.model, enabled=number < len(parts)):
             loss = _forward(state, part, target)
             if not torch.isfinite(loss):
