@@ -119,3 +119,36 @@ def test_a_service_whose_package_is_missing_is_named_with_what_to_install(servic
         check_services([service])
     assert str(caught.value) == f"`log_to` asks for {service}, which is not installed; `pip install {service}`."
     check_services([])
+
+
+def of_two_lives(run: RunDirectory, service: str) -> None:
+    for start, steps in ((0, [10, 20, 30]), (20, [30, 40])):
+        log = RunLog(run, start_step=start, settings={"name": "tiny", "batch_size": 4}, services=[service])
+        for step in steps:
+            log.write(step, figures(step, life=start), speed=7.5)
+        log.close()
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, of the libraries below it
+def test_mlflow_knows_a_run_that_went_on_as_one(run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is installed by whoever wants it")
+    monkeypatch.chdir(run.root)
+    mlflow.set_tracking_uri(f"sqlite:///{run.root / 'runs.db'}")
+    of_two_lives(run, "mlflow")
+    (found,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert found.info.run_name == run.root.name
+    history = mlflow.MlflowClient().get_metric_history(found.info.run_id, "loss")
+    assert [(entry.step, entry.value) for entry in history][-2:] == [(30, 1 / 30 + 20), (40, 1 / 40 + 20)]
+    assert json.loads(mlflow.artifacts.load_text(f"{found.info.artifact_uri}/recipe.json"))["batch_size"] == 4
+    (run.root / "mlflow.id").write_text("0" * 32)
+    with pytest.raises(PixelwiseError, match=r"does not know the run in .*mlflow\.id.*remove that file"):
+        of_two_lives(run, "mlflow")
+
+
+def test_wandb_knows_a_run_that_went_on_as_one(run: RunDirectory, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("wandb", reason="Weights & Biases is installed by whoever wants it")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    of_two_lives(run, "wandb")
+    lives = sorted((run.root / "wandb").glob("offline-run-*"))
+    assert len(lives) == 2
+    assert {path.name.rpartition("-")[2] for path in lives} == {(run.root / "wandb.id").read_text()}

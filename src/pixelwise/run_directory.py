@@ -4,6 +4,7 @@
 - `choices.json`: why it says what it says, where pixelwise chose
 - `log.jsonl`: a line each ten steps; a pure function of recipe and data, so that two runs can be compared
 - `tensorboard/`: the same and the speed, for TensorBoard
+- `mlflow.id`, `wandb.id`: what the services that are logged to call the run
 - `curves.png`: loss, pixel accuracy and mean IoU of training and validation so far
 - `validation/`: what the network makes of the same photos as it learns
 - `checkpoints/`: the last two

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,10 +35,10 @@ class RunLog:
         run: where it is written.
         start_step: what an earlier life of the run wrote about later steps is taken back.
         settings: the resolved recipe, for the services.
-        services: of `mlflow` and `wandb`.
+        services: of `mlflow` and `wandb`; a run that goes on is there the run that it was.
 
     Raises:
-        PixelwiseError: a service's package is not installed.
+        PixelwiseError: a service's package is not installed, or does not know the run any more.
     """
 
     def __init__(self, run: RunDirectory, *, start_step: int, settings: Mapping[str, Any], services: Sequence[str]):
@@ -85,8 +86,20 @@ class _MLflow:
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
         self._mlflow = _import("mlflow")
         self._mlflow.set_experiment(str(settings["name"]))
-        self._mlflow.start_run(run_name=run.name)
+        known = run / "mlflow.id"
+        if known.is_file():
+            self._go_on(known)
+            return
+        started = self._mlflow.start_run(run_name=run.name)
+        write_atomically(known, started.info.run_id.encode())
         self._mlflow.log_dict(dict(settings), "recipe.json")
+
+    def _go_on(self, known: Path) -> None:
+        try:
+            self._mlflow.start_run(run_id=known.read_text(encoding="utf-8"))
+        except self._mlflow.exceptions.MlflowException as error:
+            reason = str(error).splitlines()[0]
+            raise PixelwiseError(f"MLflow does not know the run in {known} ({reason}); remove that file.") from error
 
     def write(self, scalars: Scalars, *, step: int) -> None:
         self._mlflow.log_metrics(dict(scalars), step=step)
@@ -98,7 +111,17 @@ class _MLflow:
 class _WandB:
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
         wandb = _import("wandb")
-        self._run = wandb.init(project=str(settings["name"]), name=run.name, dir=str(run), config=dict(settings))
+        known = run / "wandb.id"
+        if not known.is_file():
+            write_atomically(known, uuid.uuid4().hex.encode())
+        self._run = wandb.init(
+            project=str(settings["name"]),
+            name=run.name,
+            id=known.read_text(encoding="utf-8"),
+            resume="allow",
+            dir=str(run),
+            config=dict(settings),
+        )
 
     def write(self, scalars: Scalars, *, step: int) -> None:
         self._run.log(dict(scalars), step=step)
