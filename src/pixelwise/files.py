@@ -47,6 +47,28 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+@contextmanager
+def making_directory(path: Path) -> Iterator[Path]:
+    """Give an empty directory beside `path`; what was written there becomes `path` when the block ends well.
+
+    Args:
+        path: where nothing is, or an empty directory. When the block raises, it is as it was before.
+
+    Raises:
+        OutputError: the directory around it is missing or cannot be written to, or the disk is full.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+            fresh = Path(temporary) / "new"  # the temporary one itself is for the owner only
+            fresh.mkdir()
+            yield fresh
+            if path.exists():
+                path.rmdir()
+            fresh.rename(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
 def umask_mode(mode: int) -> int:
     """The permission bits that a new file or directory made with `mode` would get here."""
     umask = os.umask(0)

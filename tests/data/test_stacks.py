@@ -74,6 +74,17 @@ def test_a_stack_has_pages_of_one_size(tmp_path: Path):
     assert find_stacks(tmp_path / "in") == [made]
 
 
+def test_linked_folders_are_followed_and_what_is_hidden_is_left(tmp_path: Path):
+    made = stack(tmp_path / "elsewhere" / "stack.tif", [grey(1), grey(2)])
+    root = tmp_path / "in"
+    (root / ".cache").mkdir(parents=True)
+    (root / ".cache" / "thumbs.db").write_text("hidden")
+    (root / "masks").symlink_to(made.parent)
+    assert unpack_stacks(find_stacks(root), root, tmp_path / "out") == 2
+    written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    assert written == ["masks/stack/000.png", "masks/stack/001.png"]
+
+
 def test_sixteen_bits_and_palettes_stay_what_they_are(tmp_path: Path):
     deep = [Image.fromarray(np.full((4, 5), value, np.uint16)) for value in (300, 60000)]
     palette = [Image.fromarray(np.full((4, 5), value, np.uint8), "L").convert("P") for value in (3, 4)]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from PIL import Image
 
 from pixelwise.decoding import DEFAULT_LIMITS, decoded, reason
-from pixelwise.errors import ImageError, OutputError
-from pixelwise.files import umask_mode
+from pixelwise.errors import ImageError
+from pixelwise.files import making_directory
 from pixelwise.images import find_images
 
 _SUFFIXES = (".tif", ".tiff")
@@ -37,7 +36,7 @@ def _is_stack(path: Path) -> bool:
 
 
 def unpack_stacks(
-    stacks: Sequence[Path], root: Path, out: Path, *, advance: Callable[[float], None] = lambda share: None
+    stacks: Collection[Path], root: Path, out: Path, *, advance: Callable[[float], None] = lambda share: None
 ) -> int:
     """Write a copy of a folder in which each stack is a folder of its pages, `train-labels.tif` `train-labels/000.png`.
 
@@ -55,21 +54,18 @@ def unpack_stacks(
         OutputError: the copy cannot be written; `out` is then as it was.
     """
     pages = 0
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-            fresh = Path(temporary) / "new"
-            shutil.copytree(root, fresh, ignore=lambda _, names: [name for name in names if name.startswith(".")])
-            for stack in stacks:
-                copy = fresh / stack.relative_to(root)
-                copy.unlink()
-                pages += _unpack(stack, copy.with_suffix(""))
+    with making_directory(out) as fresh:
+        for path in sorted({*root.rglob("*"), *find_images(root, recursive=True)}):  # the latter follows links
+            inside = path.relative_to(root)
+            if not path.is_file() or any(part.startswith(".") for part in inside.parts):
+                continue
+            copy = fresh / inside
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if path in stacks:
+                pages += _unpack(path, copy.with_suffix(""))
                 advance(1)
-            fresh.chmod(umask_mode(0o777))
-            if out.exists():
-                out.rmdir()
-            fresh.rename(out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error
+            else:
+                shutil.copyfile(path, copy)
     return pages
 
 

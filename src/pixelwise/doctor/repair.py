@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from pixelwise.doctor.facts import Fault, PairFacts
 from pixelwise.doctor.findings import Advance, Place
 from pixelwise.doctor.survey import SplitFacts
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.files import umask_mode, write_atomically
+from pixelwise.files import making_directory, write_atomically
 from pixelwise.images import read_image
 from pixelwise.masks import write_mask
 from pixelwise.render import write_picture
@@ -77,32 +76,24 @@ def repair(
     homes = _homes(diagnosis.splits, leaving)
     changes: list[str] = []
     kept = 0
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
-            fresh = Path(temporary) / "new"
-            for dataset, split in zip(datasets, diagnosis.splits, strict=True):
-                taken: set[str] = set()
-                elsewhere = 0
-                for pair in split.pairs:
-                    if twin := leaving.get(pair.place):
-                        changes.append(_left_out(pair, split, twin))
-                    elif homes[pair.photo_path] != pair.place:
-                        elsewhere += 1
-                    else:
-                        name = _name(dataset.ids[pair.place.index], taken)
-                        told, written = _copy(dataset, split, pair, fresh, name)
-                        changes += told
-                        kept += written
-                    advance(1)
-                if elsewhere:
-                    changes.append(f"{split.name}: {elsewhere} photos that another split has, too, are stored there.")
-            _finish(fresh, diagnosis, changes)
-            fresh.chmod(umask_mode(0o777))
-            if out.exists():
-                out.rmdir()
-            fresh.rename(out)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}.") from error
+    with making_directory(out) as fresh:
+        for dataset, split in zip(datasets, diagnosis.splits, strict=True):
+            taken: set[str] = set()
+            elsewhere = 0
+            for pair in split.pairs:
+                if twin := leaving.get(pair.place):
+                    changes.append(_left_out(pair, split, twin))
+                elif homes[pair.photo_path] != pair.place:
+                    elsewhere += 1
+                else:
+                    name = _name(dataset.ids[pair.place.index], taken)
+                    told, written = _copy(dataset, split, pair, fresh, name)
+                    changes += told
+                    kept += written
+                advance(1)
+            if elsewhere:
+                changes.append(f"{split.name}: {elsewhere} photos that another split has, too, are stored there.")
+        _finish(fresh, diagnosis, changes)
     return Repair(kept, tuple(changes))
 
 
@@ -156,7 +147,6 @@ def _write_upright(folder: Path, name: str, suffix: str, pixels: NDArray[np.uint
 
 
 def _finish(out: Path, diagnosis: Diagnosis, changes: Sequence[str]) -> None:
-    out.mkdir(exist_ok=True)
     classes = diagnosis.splits[0].classes
     # JSON is YAML, and the runtime half has no other writer of it.
     lines = [
