@@ -246,6 +246,11 @@ def test_a_network_without_pretrained_part_trains_longer_on_the_photos_own_norma
     assert recipe.input.std == (0.2, 0.2, 0.2)
     assert "no pretrained part" in why["model.encoder_weights"]
     assert recipe.steps * recipe.batch_size == pytest.approx(3 * (250 + 16 * 200), rel=0.05)
+    assert recipe.optimizer.lr == recipe.optimizer.encoder_lr  # there is nothing in it that a high rate could spoil
+    assert "learnt anew" in why["optimizer.encoder_lr"]
+    usual, reasons = chosen(data())
+    assert usual.optimizer.encoder_lr < usual.optimizer.lr
+    assert "know something already" in reasons["optimizer.encoder_lr"]
 
 
 @pytest.mark.usefixtures("checkpoints")  # none there, and no network

@@ -220,19 +220,22 @@ def _schedule(found: Fingerprint, settings: Mapping[str, Any]) -> list[Choice]:
     if shown > photos:
         why = f"{photos} photos, few but with room for {parts} crops each"
     if not pretrained:
-        samples, why = 3 * samples, f"{photos} photos, three times as long as with pretrained weights"
+        samples, why = 3 * samples, f"{why}; three times as long as with pretrained weights"
     steps = math.ceil(samples / batch)
     each = max(10, math.ceil(steps / 6))
     steps = each * max(1, round(steps / each))
-    normalised = settings.get("model.transfer") is not None
-    lr, encoder_lr = (2e-3, 6e-4) if normalised else (5e-4, 1.5e-4)
+    if settings.get("model.transfer"):
+        lr, encoder_lr = 2e-3, 6e-4
+    else:
+        lr, encoder_lr = 5e-4, 1.5e-4 if pretrained else 5e-4
+    why_encoder = "slower, as these weights know something already" if pretrained else "as the rest: all is learnt anew"
     decay = round(1 - min(0.1, max(0.002, 15 / steps)), 4)
     return [
         Choice("steps", steps, f"{steps * batch / photos:.0f} times each of {why}"),
         Choice("validate_every", each, f"{steps // each} times in all"),
         Choice("checkpoint_every", max(10, min(100, each // 2)), "what a kill can cost"),
         Choice("optimizer.lr", lr, "for AdamW, tried on several data sets"),
-        Choice("optimizer.encoder_lr", encoder_lr, "slower, as these weights know something already"),
+        Choice("optimizer.encoder_lr", encoder_lr, why_encoder),
         Choice("optimizer.weight_decay", 0.02, "usual"),
         Choice("optimizer.warmup_steps", max(5, min(100, steps // 15)), "a fifteenth of the steps, 100 at most"),
         Choice("optimizer.ema_decay", decay, "an average over the last few hundredths of the run"),
