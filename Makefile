@@ -6,7 +6,7 @@
 # In both, pixelwise itself is this checkout (an editable install).
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2
 UPGRADE ?=
 
 RUNTIME := .venv-runtime
