@@ -14,6 +14,7 @@ from helpers import PHOTOS, ROOT
 from pixelwise.labels import VOC
 from pixelwise.masks import write_mask
 from pixelwise.recipe import load_recipe
+from pixelwise.watcher import Watcher
 
 if TYPE_CHECKING:
     from pixelwise.run_state import RunState
@@ -35,6 +36,24 @@ checkpoint_every: 1
 precision: 32-true
 workers: 0
 """
+
+
+class Listener(Watcher):
+    """Keeps what it is told of a run."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.totals: list[int] = []
+        self.done = 0.0
+
+    def stage(self, what: str, total: int) -> None:
+        self.totals.append(total)
+
+    def advance(self, share: float) -> None:
+        self.done += share
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
 
 def differences(whole: Path, other: Path, *, names: Sequence[str] = ("log.jsonl", "best.safetensors")) -> list[str]:

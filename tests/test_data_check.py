@@ -18,25 +18,7 @@ from pixelwise.data.loader import class_pixels
 from pixelwise.data_check import check_data
 from pixelwise.plan import Request, make
 from pixelwise.watcher import Watcher
-from small_runs import small_dataset
-
-
-class Listener(Watcher):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.totals: list[int] = []
-        self.done = 0.0
-
-    def stage(self, what: str, total: int) -> None:
-        self.totals.append(total)
-
-    def advance(self, share: float) -> None:
-        self.done += share
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
+from small_runs import Listener, small_dataset
 
 
 class InMemory:

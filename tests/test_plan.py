@@ -19,6 +19,7 @@ pytest.importorskip("torch")
 
 from pixelwise.plan import Plan, Request, make, plan_from_file
 from pixelwise.watcher import Watcher
+from small_runs import Listener
 
 RECIPE = """
 name: tiny
@@ -27,14 +28,6 @@ data:
   val: [{layout: voc, root: voc, split: val}]
 """
 SMALL = ("--model", "unet2015")
-
-
-class Listener(Watcher):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 @pytest.fixture

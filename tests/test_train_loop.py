@@ -28,16 +28,7 @@ from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import read_log
 from pixelwise.run_page import write_run_page
 from pixelwise.train import take_step, train
-from pixelwise.watcher import Watcher
-from small_runs import differences, fresh_state, small_dataset
-
-
-class Listener(Watcher):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
+from small_runs import Listener, differences, fresh_state, small_dataset
 
 
 @pytest.fixture(scope="module")

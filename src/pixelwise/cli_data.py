@@ -175,7 +175,7 @@ def train(
         from pixelwise.preview import draw_preview
 
         sets = open_sets(planned.recipe.data.train, data_root)
-        draw_preview(planned.recipe, sets, preview, count=preview_count, force=force)
+        draw_preview(planned.recipe, sets, preview, count=preview_count, force=force, pixels=planned.pixels)
         print(f"-> {preview}")
         return
     if devices * nodes > 1 and not processes.is_worker():

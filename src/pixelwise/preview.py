@@ -32,7 +32,13 @@ _WRONG: Colour = (214, 39, 40)
 
 
 def draw_preview(
-    recipe: Recipe, datasets: Sequence[Dataset], path: Path, *, count: int = 24, force: bool = False
+    recipe: Recipe,
+    datasets: Sequence[Dataset],
+    path: Path,
+    *,
+    count: int = 24,
+    force: bool = False,
+    pixels: Sequence[NDArray[np.int64]] | None = None,
 ) -> None:
     """Draw the first samples of a run: each crop with its mask over it, its photo's id, and the classes below.
 
@@ -44,6 +50,7 @@ def draw_preview(
         path: where to; .jpg or .png.
         count: how many samples; fewer where the run has fewer.
         force: whether a file that is there may be replaced.
+        pixels: what `class_pixels` gives of the datasets, where it is known already.
 
     Raises:
         OutputError: there is a file, and `force` was not given; or the picture cannot be written.
@@ -56,9 +63,8 @@ def draw_preview(
         raise OutputError(f"{path} is there already; give another name, or --force to replace it.")
     classes = for_display(datasets[0].classes) if recipe.data.colours == "display" else datasets[0].classes
     ids = [name for dataset in datasets for name in dataset.ids]
-    factors = sampling_factors(
-        class_pixels(datasets), class_balance=recipe.data.class_balance, background=classes.has_background
-    )
+    pixels = class_pixels(datasets) if pixels is None else pixels
+    factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
     steps = min(recipe.steps, math.ceil(count / recipe.batch_size))
     loader = loader_of_run(recipe.model_copy(update={"steps": steps}), datasets, factors)
     cells, shown = [], []
