@@ -11,7 +11,13 @@ from torch.optim.lr_scheduler import OneCycleLR, PolynomialLR
 
 from pixelwise.errors import RecipeError
 from pixelwise.models import build
-from pixelwise.optimization import build_optimizer, freeze, layers_of, learning_rate_factor
+from pixelwise.optimization import (
+    build_optimizer,
+    follow_batch_statistics,
+    freeze,
+    layers_of,
+    learning_rate_factor,
+)
 from pixelwise.recipe import Optimizer, Schedule
 
 
@@ -258,3 +264,25 @@ def test_a_factor_is_a_share_whatever_the_numbers_of_steps(schedule: Schedule, s
         factor = learning_rate_factor(step, steps=steps, warmup_steps=warmup, schedule=schedule)
         assert isinstance(factor, float)
         assert 0 < factor <= 1
+
+
+def test_statistics_of_batches_are_those_of_the_last_tens_of_steps():
+    torch.manual_seed(0)
+    module = build("deeplabv3_mobilenet_v3_large", num_classes=2, arguments_given={})
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {0.01, 0.1}  # torchvision's of the backbone, torch's of the head
+    follow_batch_statistics(module)
+    first = norms[0]
+    for _ in range(60):
+        first(3 + 0.1 * torch.randn(4, first.num_features, 8, 8))
+    assert first.running_mean is not None
+    assert first.running_var is not None
+    torch.testing.assert_close(first.running_mean, torch.full_like(first.running_mean, 3), atol=0.02, rtol=0)
+    torch.testing.assert_close(first.running_var, torch.full_like(first.running_var, 0.01), atol=0.005, rtol=0)
+    assert {norm.momentum for norm in norms} == {0.1}
+
+
+def test_statistics_that_follow_faster_or_are_plain_means_stay_so():
+    module = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3), nn.BatchNorm2d(2, momentum=None))
+    follow_batch_statistics(module)
+    assert [norm.momentum for norm in module] == [0.3, None]

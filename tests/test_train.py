@@ -232,3 +232,12 @@ def test_a_network_with_an_auxiliary_head_becomes_a_bundle(workplace: Path) -> N
     done = subprocess.run(command(workplace, "auxiliary", *sets), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert read_bundle(workplace / "auxiliary" / "model").config.architecture == "deeplabv3_mobilenet_v3_large"
+
+
+@pytest.mark.slow
+def test_batch_statistics_of_a_run_follow_within_tens_of_steps(first_steps: Any) -> None:
+    from torch.nn import BatchNorm2d
+
+    norms = [part for part in first_steps(0.4)["state"].module.modules() if isinstance(part, BatchNorm2d)]
+    assert len(norms) > 40
+    assert {norm.momentum for norm in norms} == {0.1}  # 0.01 as torchvision builds the backbone

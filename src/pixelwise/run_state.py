@@ -27,7 +27,7 @@ from pixelwise.labels import ClassTable
 from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
 from pixelwise.models import build, start_from
 from pixelwise.models.weights import load_encoder, read_state, transfer
-from pixelwise.optimization import build_optimizer, freeze
+from pixelwise.optimization import build_optimizer, follow_batch_statistics, freeze
 from pixelwise.recipe import Loss, Recipe
 
 
@@ -96,6 +96,7 @@ class RunState:
             if fabric.device.type != "cuda":
                 raise RecipeError("sync_batch_norm works on CUDA devices only, as PyTorch has it; take it out.")
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        follow_batch_statistics(module)
         frozen = freeze(module, recipe.model.freeze)
         optimizer = build_optimizer(module, recipe.optimizer)
         decay = recipe.optimizer.ema_decay
