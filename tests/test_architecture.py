@@ -34,7 +34,7 @@ class Layer:
 
 # From the ground up. What stands in a row may import from earlier rows only, `runtime` nothing of `training`.
 LAYERS = (
-    Layer("leaf", runtime="errors watcher pages"),
+    Layer("leaf", runtime="errors watcher pages machine"),
     Layer("leaf", runtime="files labels decoding settings"),
     Layer("leaf", training="run_directory"),
     Layer("leaf", runtime="images masks"),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers import DEFAULT_BUNDLE, PHOTOS
 from pixelwise.bundle import read_bundle
-from pixelwise.engine import MANY_PHOTOS, Engine, choose_engine, load_engine
+from pixelwise.engine import MANY_PHOTOS, Engine, OnnxRuntimeEngine, OpenVINOEngine, choose_engine, load_engine
 from pixelwise.errors import EngineError
 
 GRAPH = DEFAULT_BUNDLE / "model.onnx"
@@ -163,6 +163,15 @@ os.kill(os.getpid(), signal.SIGINT)
 
 
 # Refusals.
+
+
+def test_a_container_with_a_quota_gets_no_more_threads(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pixelwise.engine.core_quota", lambda: 1)
+    onnxruntime, openvino = OnnxRuntimeEngine(GRAPH), OpenVINOEngine(GRAPH)
+    assert onnxruntime._options.intra_op_num_threads == 1
+    assert openvino._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    monkeypatch.setattr("pixelwise.engine.core_quota", lambda: None)
+    assert OnnxRuntimeEngine(GRAPH)._options.intra_op_num_threads == 0  # as many as it thinks best
 
 
 def test_onnx_runtime_refuses_bf16_and_names_the_way_out():

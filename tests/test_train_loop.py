@@ -229,3 +229,19 @@ def test_the_log_of_a_run(whole_run: Path):
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
     assert all(("val_miou" in entry) == ("train_miou" in entry) == (entry["step"] % 2 == 0) for entry in log)
     assert log[1]["lr"] == pytest.approx(1e-3)
+
+
+def test_a_run_takes_no_more_threads_than_the_container_has_cores(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr("pixelwise.train.cores", lambda: 1)
+    try:
+        go(workplace, tmp_path / "run", "steps=1", "validate_every=1")
+        assert torch.get_num_threads() == 1
+        torch.set_num_threads(2)
+        monkeypatch.setattr("pixelwise.train.cores", lambda: 64)
+        go(workplace, tmp_path / "other", "steps=1", "validate_every=1")
+        assert torch.get_num_threads() == 2  # of OMP_NUM_THREADS, for one
+    finally:
+        torch.set_num_threads(before)

@@ -6,10 +6,8 @@ The rules are few and read from top to bottom in `configure`; docs/training.md s
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from pixelwise.catalogue import DEFAULT_MODEL, find_model
 from pixelwise.describe import describe
 from pixelwise.errors import PixelwiseError
 from pixelwise.fingerprint import Fingerprint
+from pixelwise.machine import cores, memory
 from pixelwise.models import architecture, arguments, build
 from pixelwise.models.weights import load_encoder
 from pixelwise.recipe import Input
@@ -69,10 +68,10 @@ class Machine:
     @classmethod
     def here(cls, *, processes: int = 1) -> Machine:
         """This machine, shared by so many training processes."""
-        cores = max(1, len(os.sched_getaffinity(0)) // processes)
+        share = max(1, cores() // processes)
         if torch.cuda.is_available():
-            return cls(True, torch.cuda.get_device_properties(0).total_memory, cores, torch.cuda.is_bf16_supported())
-        return cls(False, _memory() // processes, cores, _processor_has_bf16())
+            return cls(True, torch.cuda.get_device_properties(0).total_memory, share, torch.cuda.is_bf16_supported())
+        return cls(False, memory() // processes, share, _processor_has_bf16())
 
 
 def configure(
@@ -292,16 +291,6 @@ def _most(native: int) -> int:
 
 def _multiple(side: int) -> int:
     return max(64, math.ceil(side / 32) * 32)
-
-
-def _memory() -> int:
-    """Bytes that this machine, or the container around it, has."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        path = Path(limit)
-        if path.is_file() and (text := path.read_text().strip()).isdecimal():
-            total = min(total, int(text))
-    return total
 
 
 def _processor_has_bf16() -> bool:

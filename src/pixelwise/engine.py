@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.errors import EngineError
+from pixelwise.machine import core_quota
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,7 +82,7 @@ def load_engine(
         name: the engine; "auto" chooses by the number of photos. "torch" cannot run ONNX files: use `TorchEngine`.
         precision: "auto" is fp32 on ONNX Runtime and, on OpenVINO, bf16 where the processor has instructions for it.
         photos: how many photos are to be segmented, None for many; only "auto" looks at it.
-        threads: of computation; 0 for one a core.
+        threads: of computation; 0 for one a core, or as many as a container's quota is worth.
 
     Raises:
         EngineError: the engine is not installed, refuses the model, or cannot compute in that precision.
@@ -108,7 +109,7 @@ class OnnxRuntimeEngine:
         self._ort = _import("onnxruntime")
         self._options = self._ort.SessionOptions()
         self._options.log_severity_level = 3  # errors only
-        self._options.intra_op_num_threads = threads
+        self._options.intra_op_num_threads = threads or core_quota() or 0
         self._options.enable_mem_pattern = False  # it serves one size of input only, and takes a sixth more memory
         self._model = model
         self._session = self._open()
@@ -145,7 +146,7 @@ class OpenVINOEngine:
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if precision != "auto":
             settings["INFERENCE_PRECISION_HINT"] = {"fp32": "f32", "bf16": "bf16"}[precision]
-        if threads:
+        if threads := threads or core_quota() or 0:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
             self._compiled = core.compile_model(str(model), "CPU", settings)

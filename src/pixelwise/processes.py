@@ -12,6 +12,7 @@ import torch
 from lightning.fabric import Fabric
 
 from pixelwise.errors import PixelwiseError
+from pixelwise.machine import cores
 
 
 def is_worker() -> bool:
@@ -87,7 +88,7 @@ def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: 
         max_restarts=0,
         monitor_interval=0.5,
     )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // devices)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // devices)))
     try:
         elastic_launch(config, sys.executable)("-m", "pixelwise", *command)
     except SignalException as error:

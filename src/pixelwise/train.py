@@ -23,6 +23,7 @@ from pixelwise.data.loader import mix
 from pixelwise.data_check import check_data, common_classes, open_sets
 from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.files import write_atomically
+from pixelwise.machine import cores
 from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
@@ -75,6 +76,7 @@ def train(
     directory.check(recipe.to_yaml(), resume=resume)
     with directory.locked() if fabric.is_global_zero else nullcontext():
         keep_freed_memory()
+        torch.set_num_threads(min(torch.get_num_threads(), cores()))
         torch.use_deterministic_algorithms(recipe.deterministic)
         if fabric.is_global_zero and not directory.recipe.exists():
             check_services(recipe.log_to)

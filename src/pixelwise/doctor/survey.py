@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from pixelwise.doctor.facts import MaskFacts, PairFacts, PhotoFacts, pair_facts
 from pixelwise.doctor.findings import Advance, Place
 from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable
+from pixelwise.machine import cores
 
 _WORTH_PROCESSES = 200  # starting them takes about as long as looking at so many small photos
 _MOST_PROCESSES = 16
@@ -116,9 +116,7 @@ def _looked(datasets: Sequence[Pairs], places: Sequence[Place], deep: bool) -> I
         with ThreadPoolExecutor(max_workers=4) as pool:
             yield from pool.map(lambda place: pair_facts(datasets[place.dataset], place, deep=False), places)
         return
-    processes = min(
-        os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1, _MOST_PROCESSES
-    )
+    processes = min(cores(), _MOST_PROCESSES)
     if processes == 1 or len(places) < _WORTH_PROCESSES:
         yield from (pair_facts(datasets[place.dataset], place, deep=True) for place in places)
         return
