@@ -131,6 +131,21 @@ def test_more_photos_are_seen_more_in_all_and_less_each():
     assert samples[-1] / 20000 < samples[0] / 10
 
 
+def test_each_class_that_there_is_takes_its_time():
+    def samples(number: int, absent: int = 0) -> tuple[int, str]:
+        pixels = np.full(number, 10_000)
+        pixels[1 : 1 + absent] = 0
+        recipe, why = chosen(data(number=number, pixels=pixels))
+        return recipe.steps * recipe.batch_size, why["steps"]
+
+    seen, why = samples(11)
+    assert seen == pytest.approx(250 * 10 + 16 * 200, rel=0.05)
+    assert "11 classes take their time" in why
+    assert samples(20, absent=9)[0] == seen
+    assert "classes" not in samples(2)[1]
+    assert samples(2) == samples(3, absent=1)
+
+
 def test_few_photos_of_several_crops_each_are_seen_as_often_as_so_many_photos_would_be():
     def samples(height: int, width: int, photos: int, **changes: Any) -> tuple[int, str]:
         recipe, why = chosen(data(height, width, photos=photos, **changes))

@@ -214,10 +214,13 @@ def _schedule(found: Fingerprint, settings: Mapping[str, Any]) -> list[Choice]:
     pretrained = bool(settings.get("model.transfer") or settings.get("model.encoder_weights"))
     parts = _crops_in_a_photo(found, settings)
     shown = max(photos, min(_FEW_PHOTOS, photos * parts))
-    samples = 250 + 16 * min(shown, 1000) + 8 * max(0, shown - 1000)
+    classes = int((found.pixels > 0).sum())
+    samples = 250 * max(1, classes - 1) + 16 * min(shown, 1000) + 8 * max(0, shown - 1000)
     why = f"{photos} photos"
     if shown > photos:
         why = f"{photos} photos, few but with room for {parts} crops each"
+    if classes > 2:
+        why = f"{why}; {classes} classes take their time"
     if not pretrained:
         samples, why = 3 * samples, f"{why}; three times as long as with pretrained weights"
     steps = math.ceil(samples / batch)
