@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from pixelwise.boundary import BoundaryIoU, band_width, boundary_band
+from pixelwise.boundary import BoundaryIoU, band_width, boundary_band, boundary_f1, outline_matches
 from pixelwise.errors import MaskError, PixelwiseError
 from pixelwise.metrics import ConfusionMatrix, class_mean, mean_iou
 
@@ -199,3 +199,74 @@ def test_a_refused_pair_names_the_value_and_leaves_the_sums() -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(PixelwiseError):
         BoundaryIoU(**settings)
+
+
+# Boundary F1.
+
+
+def slow_matches(target: Mask, prediction: Mask, num_classes: int, distance: int) -> list[list[int]]:
+    """Pixel by pixel: which are outline, and whether one of the other mask's is near."""
+
+    def outline(mask: Mask) -> set[tuple[int, int, int]]:
+        found = set()
+        for (y, x), label in np.ndenumerate(mask):
+            around = [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+            inside = [p for p in around if 0 <= p[0] < mask.shape[0] and 0 <= p[1] < mask.shape[1] and target[p] != 255]
+            if target[y, x] != 255 and any(mask[p] != label for p in inside):
+                found.add((y, x, int(label)))
+        return found
+
+    def near(point: tuple[int, int, int], others: set[tuple[int, int, int]]) -> bool:
+        y, x, label = point
+        return any(max(abs(y - v), abs(x - u)) <= distance and label == other for v, u, other in others)
+
+    true, predicted = outline(target), outline(prediction)
+    rows = [
+        [point for point in predicted if near(point, true)],
+        predicted,
+        [point for point in true if near(point, predicted)],
+        true,
+    ]
+    return [[sum(point[2] == c for point in row) for c in range(num_classes)] for row in rows]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_outlines_that_are_met_equal_a_search_pixel_by_pixel(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(length) for length in rng.integers(5, 32, 2))
+    target, prediction = blobs(rng, 4, shape), blobs(rng, 4, shape)
+    target[rng.random(shape) < 0.1] = 255
+    for tolerance, distance in ((0.0075, 1), (2.0 / np.hypot(*shape), 2), (5.0 / np.hypot(*shape), 5)):
+        found = outline_matches(target, prediction, num_classes=5, tolerance=float(tolerance))
+        assert found.tolist() == slow_matches(target, prediction, 5, distance)
+
+
+def test_a_square_that_is_moved_is_met_within_the_tolerance_only() -> None:
+    target, prediction = np.zeros((400, 300), np.uint8), np.zeros((400, 300), np.uint8)  # 0.75 % of 500: 4 pixels
+    target[100:200, 100:200], prediction[104:204, 100:200] = 1, 1
+    assert boundary_f1(outline_matches(target, prediction, num_classes=3)).tolist()[:2] == [1.0, 1.0]
+    prediction[:] = 0
+    prediction[105:205, 100:200] = 1
+    value = boundary_f1(outline_matches(target, prediction, num_classes=3))
+    assert 0.5 < value[1] < 0.8  # two of four sides, and the ends of the others
+    assert math.isnan(value[2])
+
+
+def test_outlines_on_one_side_only_score_zero_and_the_edges_are_none() -> None:
+    one, flat = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    one[10:20, 10:20] = 1
+    for pair in ((one, flat), (flat, one)):
+        assert boundary_f1(outline_matches(*pair, num_classes=2)).tolist() == [0.0, 0.0]
+    assert not outline_matches(flat, flat, num_classes=2).any()
+    ignored = flat.copy()
+    ignored[:, 20:] = 255
+    assert not outline_matches(ignored, flat, num_classes=2).any()
+    assert not outline_matches(ignored, np.where(ignored == 255, one, 0).astype(np.uint8), num_classes=2).any()
+
+
+def test_boundary_f1_of_sums_is_that_of_the_summed_pixels() -> None:
+    counts = np.array([[[3], [4], [1], [2]], [[0], [4], [1], [2]]])
+    precision, recall = 3 / 8, 2 / 4
+    expected = 2 * precision * recall / (precision + recall)
+    assert boundary_f1(counts.sum(axis=0)) == pytest.approx([expected])
+    assert boundary_f1(counts)[:, 0] == pytest.approx([2 * 0.75 * 0.5 / 1.25, 0.0])

@@ -192,11 +192,12 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
     assert err == ""
     assert "2 photos" in out
     assert "cat" in out
-    assert "pixel accuracy                      1.000" in out
+    assert "pixel accuracy                1.000   (1.000 to 1.000)" in out
     figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
     assert figures["images"] == 2
     assert figures["mean_iou"] == figures["pixel_accuracy"] == 1
-    assert figures["subset"]["classes"] == ["cat"]
+    assert figures["subset"] == {"mean IoU over cat": {"value": 1.0, "low": 1.0, "high": 1.0}}
+    assert figures["about"]["data"] == "VOC, split val"
 
     out, err = pixelwise(*arguments, cwd=tmp_path, status=2)
     assert err == "pixelwise: figures.json exists already; choose another file.\n"

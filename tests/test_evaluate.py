@@ -8,7 +8,8 @@ import pytest
 from helpers import COLOURS, SPEC, ColourEngine, colourful_photo
 from pixelwise.data import Sample
 from pixelwise.errors import DataError, MaskError
-from pixelwise.evaluate import check_classes, evaluate
+from pixelwise.evaluate import evaluate, predictor
+from pixelwise.figures import figures
 from pixelwise.labels import ClassTable
 from pixelwise.segmenter import Segmenter
 
@@ -21,6 +22,10 @@ class Listed:
     classes: ClassTable = COLOURS
     split: str = "val"
     opened: list[int] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[str]:
+        return [sample.id for sample in self.samples]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -87,20 +92,58 @@ def test_a_mask_with_a_stray_value_is_named():
         evaluate(segmenter(), [Listed(made)])
 
 
-def test_classes_may_differ_in_colour_only():
-    grey = ((9, 9, 9),) * 4
-    check_classes(COLOURS, ClassTable(COLOURS.names, grey))
-    with pytest.raises(DataError, match="first at 2: 'green', 'cat'"):
-        check_classes(COLOURS, ClassTable(("background", "red", "cat", "dog"), grey))
-    with pytest.raises(DataError, match="4 and 3 of them"):
-        check_classes(COLOURS, ClassTable(COLOURS.names[:3], grey[:3]))
-    with pytest.raises(DataError, match="ignores 255, the dataset 100"):
-        check_classes(COLOURS, ClassTable(COLOURS.names, grey, ignore_index=100))
+def test_a_pair_that_does_not_fit_is_listed_and_in_no_figure_where_that_is_asked_for():
+    made, calls = samples(3, seed=0), []
+    made[1].mask[0, 0] = 77
+    found = evaluate(segmenter(), [Listed(made)], skip_failures=True, advance=calls.append)
+    assert [name for name, _ in found.failed] == ["0-1"]
+    assert "77 (1 pixels)" in found.failed[0][1]
+    assert found.ids == ("0-0", "0-2")
+    assert len(calls) == 3
+    without = evaluate(segmenter(), [Listed([made[0], made[2]])])
+    assert found.matrix == without.matrix
+    assert figures(found.counts) == figures(without.counts)
+    with pytest.raises(DataError, match=r"None of the 1 photos can be measured; the first: .*77"):
+        evaluate(segmenter(), [Listed([made[1]])], skip_failures=True)
+
+
+def test_counts_of_photos_are_those_of_each_alone():
+    made = samples(3, seed=0)
+    together = evaluate(segmenter(), [Listed(made)]).counts
+    alone = [evaluate(segmenter(), [Listed([sample])]).counts for sample in made]
+    for name in ("confusion", "boundary_iou", "boundary_f1", "reliability"):
+        np.testing.assert_array_equal(getattr(together, name), np.concatenate([getattr(one, name) for one in alone]))
+    assert together.confusion.sum() == together.reliability[:, 0].sum()
+
+
+def test_answers_count_as_the_classes_that_they_are_mapped_to():
+    two = ClassTable(("nothing", "something"), ((0, 0, 0), (9, 9, 9)))
+    mapping = {"background": "nothing", "rest": "something"}
+    made = [Sample(s.image, np.minimum(segmenter().predict(s.image)[0], 1), s.id) for s in samples(3, seed=0)]
+    found = evaluate(segmenter(), [Listed(made, two)], mapping=mapping)
+    assert found.classes == two
+    assert found.scores.pixel_accuracy == 1
+    mask, confidence = predictor(segmenter(), two, mapping)(made[0].image)
+    np.testing.assert_array_equal(mask, made[0].mask)
+    np.testing.assert_array_equal(confidence, segmenter().predict(made[0].image)[1])
+
+
+def test_classes_may_differ_in_colour_and_order():
+    made = samples(3, seed=0)
+    grey = ClassTable(COLOURS.names, ((9, 9, 9),) * 4)
+    usual = evaluate(segmenter(), [Listed(made)])
+    assert evaluate(segmenter(), [Listed(made, grey)]).matrix == usual.matrix
+    turned = ClassTable(COLOURS.names[::-1], COLOURS.colours)
+    mirrored = [Sample(s.image, np.where(s.mask < 4, 3 - s.mask, s.mask).astype(np.uint8), s.id) for s in made]
+    found = evaluate(segmenter(), [Listed(mirrored, turned)])
+    np.testing.assert_array_equal(found.matrix.counts, usual.matrix.counts[::-1, ::-1])
 
 
 def test_a_dataset_of_other_classes_is_refused_before_the_first_photo():
     good = Listed(samples(2, seed=0))
     other = Listed(samples(2, seed=1), ClassTable(("a", "b", "c", "d"), COLOURS.colours))
-    with pytest.raises(DataError, match="mean nothing"):
+    with pytest.raises(DataError, match="differ from each other"):
         evaluate(segmenter(), [good, other])
-    assert good.opened == []
+    with pytest.raises(DataError, match="--map background=a"):
+        evaluate(segmenter(), [other])
+    assert good.opened == other.opened == []

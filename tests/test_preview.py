@@ -13,8 +13,9 @@ from pixelwise.data.loader import class_pixels, loader_of_run, sampling_factors
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.errors import OutputError
 from pixelwise.labels import VOC, ClassTable
-from pixelwise.preview import draw_preview, draw_snapshot
+from pixelwise.preview import draw_preview
 from pixelwise.recipe import Recipe, parse_recipe
+from pixelwise.sheet import draw_snapshot
 
 SOURCE = {"layout": "voc", "root": "voc", "split": "train"}
 TABLE = ClassTable(("sky", "grass"), ((0, 90, 220), (40, 200, 60)))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,11 @@ import pytest
 
 from helpers import COLOURS
 from pixelwise.batch import Job, Outcome
+from pixelwise.bootstrap import bootstrap_mean_iou
 from pixelwise.errors import ImageError, OutputError, PixelwiseError
-from pixelwise.evaluate import Evaluation
+from pixelwise.evaluate import Counter, Evaluation
+from pixelwise.figures import figures
 from pixelwise.labels import ClassShare
-from pixelwise.metrics import ConfusionMatrix
 from pixelwise.report import check_request, print_evaluation, print_outcomes
 
 CLASSES = (ClassShare(1, "red", (255, 0, 0), 0.75, 0.5), ClassShare(0, "background", (0, 0, 0), 0.0001, 1.0))
@@ -26,11 +26,13 @@ def failed(message: str = "b.png is empty.") -> Outcome:
 
 
 def evaluation() -> Evaluation:
-    """Two photos; red is right on 3 of 4 pixels, green once taken for red, blue nowhere."""
-    matrix = ConfusionMatrix(4)
+    """Two photos; red is right on 3 of 4 pixels, green once taken for red, blue nowhere; a third is not readable."""
     pairs = [([[0, 0, 1, 1]], [[0, 0, 1, 1]]), ([[0, 255, 1, 2]], [[0, 0, 1, 1]])]
-    per_image = [matrix.update(np.array(truth, np.uint8), np.array(answer, np.uint8)) for truth, answer in pairs]
-    return Evaluation(matrix, np.stack(per_image), ("a", "b"), COLOURS)
+    arrays = [(np.array(truth, np.uint8), np.array(answer, np.uint8)) for truth, answer in pairs]
+    counter = Counter(COLOURS)
+    for truth, answer in arrays:
+        counter.add(truth, answer, np.full(truth.shape, 0.75, np.float16), name="a")
+    return Evaluation(counter.matrix, counter.counts(), ("a", "b"), COLOURS, (("c", "c.png is empty."),))
 
 
 @pytest.mark.parametrize(
@@ -93,44 +95,35 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], name:
 
 
 def test_an_evaluation_prints_each_class_and_the_means(capsys: pytest.CaptureFixture[str]):
-    print_evaluation(evaluation(), over=["red", "green"], save=None)
-    out, _ = capsys.readouterr()
+    measured = evaluation()
+    further = {"mean IoU over red, green": bootstrap_mean_iou(measured.per_image, over=[1, 2])}
+    print_evaluation(measured, figures(measured.counts), subset=further)
+    out, err = capsys.readouterr()
     rows = {line.split()[1]: line for line in out.splitlines() if line.startswith("│")}
     assert "1.000" in rows["background"]
     assert "0.750" in rows["red"]
-    assert rows["green"].count("0.000") == 3
-    assert rows["blue"].count("undefined") == 3
-    assert "mean IoU over the defined classes   0.583" in out
-    assert "mean IoU over red, green   0.375" in out
-    assert "pixel accuracy                      0.857" in out
+    assert rows["green"].count("0.000") == 5
+    assert rows["blue"].count("undefined") == 5
+    lines = {line[:29].strip(): line[29:].split() for line in out.splitlines()}
+    assert lines["mean IoU"][0] == "0.583"
+    assert lines["mean IoU over red, green"][0] == "0.375"
+    assert lines["pixel accuracy"][0] == "0.857"
+    assert lines["expected calibration error"][0] == "0.107"  # 6 of 7 right, 0.75 sure
     assert "Left out of mean IoU and mean Dice, as neither in the ground truth nor predicted: blue." in out
+    assert "c.png" not in out
+    assert err == "pixelwise: c.png is empty.\n1 of 3 photos could not be measured and are in no figure.\n"
 
 
-def test_a_saved_evaluation_is_strict_json(tmp_path: Path):
-    path = tmp_path / "figures.json"
-    print_evaluation(evaluation(), over=["blue"], save=path)
-
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    saved = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    assert saved["classes"] == list(COLOURS.names)
-    assert saved["mean_iou"] == pytest.approx(7 / 12)
-    assert saved["iou"] == [1.0, 0.75, 0.0, None]
-    assert saved["interval"][0] <= saved["mean_iou"] <= saved["interval"][1]
-    assert saved["subset"] == {"classes": ["blue"], "mean_iou": None, "interval": [None, None]}
-
-
-@pytest.mark.parametrize("ask", [check_request, print_evaluation])
-def test_a_request_that_cannot_be_met_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], ask):
-    subject = COLOURS if ask is check_request else evaluation()
+def test_a_request_that_cannot_be_met_is_refused(tmp_path: Path):
     there = tmp_path / "there.json"
     there.write_text("precious")
     with pytest.raises(PixelwiseError, match="no class cat, dog; there are: background, red, green, blue"):
-        ask(subject, over=["cat", "red", "dog"], save=None)
+        check_request(COLOURS, over=["cat", "red", "dog"], files=[])
     with pytest.raises(OutputError, match=r"there\.json exists already"):
-        ask(subject, over=[], save=there)
+        check_request(COLOURS, over=[], files=[there])
     with pytest.raises(OutputError, match=r"There is no directory .*absent to write x\.json to"):
-        ask(subject, over=[], save=tmp_path / "absent" / "x.json")
+        check_request(COLOURS, over=[], files=[tmp_path / "absent" / "x.json"])
+    with pytest.raises(OutputError, match=r"x\.json is to be written twice"):
+        check_request(COLOURS, over=[], files=[tmp_path / "x.json"] * 2)
+    check_request(COLOURS, over=["red"], files=[tmp_path / "x.json", tmp_path / "x.csv"])
     assert there.read_text() == "precious"
-    assert capsys.readouterr().out == ""

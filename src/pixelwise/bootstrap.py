@@ -1,4 +1,4 @@
-"""Paired bootstrap over images: how sure a mean IoU is, and whether two models really differ."""
+"""Paired bootstrap over images: how sure a figure is, and whether two models really differ."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bootstrap_mean_iou(
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile interval).
     """
     areas = image_areas(matrices, over)
-    return _interval(_total_mean(areas), _resampled_means(areas, resamples, seed))
+    return interval(_total_mean(areas), _resampled_means(areas, resamples, seed))
 
 
 def bootstrap_mean_iou_difference(
@@ -87,35 +87,61 @@ def bootstrap_mean_iou_difference(
         )
     # The weights are a function of seed, resamples and N alone: equal in both calls, and that is the pairing.
     differences = _resampled_means(second_areas, resamples, seed) - _resampled_means(first_areas, resamples, seed)
-    return _interval(_total_mean(second_areas) - _total_mean(first_areas), differences)
+    return interval(_total_mean(second_areas) - _total_mean(first_areas), differences)
+
+
+def resampled_sums(
+    columns: NDArray[np.int64] | NDArray[np.float64], *, resamples: int = 2000, seed: int = 0
+) -> NDArray[np.float64]:
+    """What the columns of a table with a row an image would add up to, were the images drawn anew.
+
+    Args:
+        columns: (N, K), whatever is counted in each image.
+        resamples: at least 100; each draws N images with replacement.
+        seed: with equal seeds and equal N the same images are drawn, and that is what pairs two models.
+
+    Returns:
+        (resamples, K) float64; of whole numbers below 2**53 whole and exact.
+
+    Raises:
+        PixelwiseError: resamples is below 100.
+    """
+    if resamples < 100:
+        raise PixelwiseError(f"{resamples} resamples are too few for a 95 % interval; take at least 100.")
+    images, width = columns.shape
+    table = columns.astype(np.float64)
+    generator = np.random.default_rng(seed)
+    sums = np.empty((resamples, width))
+    step = max(1, _BLOCK_WEIGHTS // images)
+    for start in range(0, resamples, step):
+        block = sums[start : start + step]
+        weights = generator.multinomial(images, np.full(images, 1 / images), size=len(block))  # (block, N)
+        np.matmul(weights.astype(np.float64), table, out=block)
+    return sums
+
+
+def interval(estimate: float, samples: NDArray[np.float64]) -> Interval:
+    """The percentile interval of a figure.
+
+    Args:
+        estimate: the figure on the images themselves.
+        samples: (resamples,), the figure of each resample; those where it is undefined, nan, are left out.
+    """
+    defined = samples[~np.isnan(samples)]
+    if math.isnan(estimate) or not defined.size:
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.percentile(defined, (2.5, 97.5))
+    return Interval(float(estimate), float(low), float(high))
 
 
 def _resampled_means(
     areas: tuple[NDArray[np.int64], NDArray[np.int64]], resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Mean IoU of each resample, (resamples,); areas as `image_areas` gives them."""
-    if resamples < 100:
-        raise PixelwiseError(f"{resamples} resamples are too few for a 95 % interval; take at least 100.")
-    # Sums are linear in the weights, so C intersections and C unions do for the (C, C) matrices; whole in float64.
-    columns = np.concatenate(areas, axis=1).astype(np.float64)  # (N, 2C)
-    images = len(columns)
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    step = max(1, _BLOCK_WEIGHTS // images)
-    for start in range(0, resamples, step):
-        block = means[start : start + step]
-        weights = generator.multinomial(images, np.full(images, 1 / images), size=len(block))  # (block, N)
-        intersections, unions = np.split(weights.astype(np.float64) @ columns, 2, axis=1)
-        block[:] = mean_of_defined(ratio(intersections, unions))
-    return means
-
-
-def _interval(estimate: float, samples: NDArray[np.float64]) -> Interval:
-    defined = samples[~np.isnan(samples)]
-    if math.isnan(estimate) or not defined.size:
-        return Interval(math.nan, math.nan, math.nan)
-    low, high = np.percentile(defined, (2.5, 97.5))
-    return Interval(estimate, float(low), float(high))
+    # Sums are linear in the weights, so C intersections and C unions do for the (C, C) matrices.
+    sums = resampled_sums(np.concatenate(areas, axis=1), resamples=resamples, seed=seed)
+    intersections, unions = np.split(sums, 2, axis=1)
+    return mean_of_defined(ratio(intersections, unions))
 
 
 def _total_mean(areas: tuple[NDArray[np.int64], NDArray[np.int64]]) -> float:

@@ -1,20 +1,32 @@
-"""Boundary IoU: the IoU of the bands along the outlines, which a large object's interior cannot drown.
+"""How well outlines are met, which a large object's interior cannot drown: boundary IoU and boundary F1.
 
-Cheng et al. 2021, "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", arXiv:2103.16562. As in the
-authors' code, distance is measured in squares (Chebyshev) and the edge of the image is an outline. Departs: the paper
-scores one object at a time; here intersections and unions of the bands are summed per class over the dataset, as for
-IoU. An ignored region is treated like the outside of the image, in the ground truth and in the prediction alike.
+Boundary IoU is the IoU of the bands along the outlines. Cheng et al. 2021, "Boundary IoU: Improving Object-Centric
+Image Segmentation Evaluation", arXiv:2103.16562. As in the authors' code, distance is measured in squares (Chebyshev)
+and the edge of the image is an outline. Departs: the paper scores one object at a time; here intersections and unions
+of the bands are summed per class over the dataset, as for IoU. An ignored region is treated like the outside of the
+image, in the ground truth and in the prediction alike.
+
+Boundary F1 asks which share of the outlines themselves is met within a tolerance, from both sides. Csurka et al. 2013,
+"What is a good evaluation measure for semantic segmentation?", BMVC, section 3.2: for each class, precision is the
+share of the predicted outline that lies within the tolerance of the true one, recall the share of the true outline
+that lies within it of the predicted one, F1 their harmonic mean. Departs: they average over images, here pixels are
+summed over the dataset, as for IoU; distance is measured in squares. The edge of the image and the rim of an ignored
+region are no outlines here, and nothing in an ignored region counts.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.confusion import pair_histogram
+from pixelwise.confusion import pair_histogram, ratio
 from pixelwise.errors import PixelwiseError
+
+F1_TOLERANCE = 0.0075
+"""Of boundary F1, as a fraction of the image diagonal: what Csurka et al. take."""
 
 
 def band_width(height: int, width: int, *, dilation_ratio: float = 0.02) -> int:
@@ -49,12 +61,69 @@ def boundary_band(labels: NDArray[np.uint8], distance: int) -> NDArray[np.bool_]
     return band
 
 
-def _over_squares(extreme: np.ufunc, labels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def outline_matches(
+    target: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    *,
+    num_classes: int,
+    ignore_index: int = 255,
+    tolerance: float = F1_TOLERANCE,
+) -> NDArray[np.int64]:
+    """What boundary F1 is made of, for one image.
+
+    Args:
+        target: (H, W) uint8, class ids or ignore_index.
+        prediction: (H, W) uint8, class ids.
+        num_classes: C.
+        ignore_index: no class id.
+        tolerance: a fraction of the image diagonal; in pixels it is rounded, and at least 1.
+
+    Returns:
+        (4, C) int64 pixels: of the predicted outline, those within the tolerance of the true one, and all; of the true
+        outline, those within the tolerance of the predicted one, and all.
+    """
+    distance = band_width(*target.shape, dilation_ratio=tolerance)
+    labelled = target != ignore_index
+    true, predicted = (_outlines(labels, labelled, ignore_index) for labels in (target, prediction))
+    counts = np.zeros((4, num_classes), np.int64)
+    counts[1], counts[3] = (np.bincount(labels.ravel(), minlength=256)[:num_classes] for labels in (predicted, true))
+    for label in np.flatnonzero(counts[1] * counts[3]):
+        of_truth, of_answer = true == label, predicted == label
+        counts[0, label] = (_grown(of_truth, distance) & of_answer).sum()
+        counts[2, label] = (_grown(of_answer, distance) & of_truth).sum()
+    return counts
+
+
+def boundary_f1(counts: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boundary F1 per class, of counts as `outline_matches` gives them, or sums of them: (..., 4, C) -> (..., C).
+
+    nan where neither mask has an outline of the class, 0 where only one of them has.
+    """
+    near_truth, predicted, near_answer, true = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
+    precision, recall = np.nan_to_num(ratio(near_truth, predicted)), np.nan_to_num(ratio(near_answer, true))
+    value = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
+    return np.where(predicted + true > 0, value, np.nan)
+
+
+def _outlines(labels: NDArray[np.uint8], labelled: NDArray[np.bool_], ignore_index: int) -> NDArray[np.uint8]:
+    """The labels of the labelled pixels that have a labelled neighbour, of eight, of another label; else ignored."""
+    least = np.pad(np.where(labelled, labels, np.uint8(255)), 1, constant_values=255)
+    greatest = np.pad(np.where(labelled, labels, np.uint8(0)), 1)
+    outline = _over_squares(np.minimum, least, 3) != _over_squares(np.maximum, greatest, 3)
+    return np.where(outline & labelled, labels, np.uint8(ignore_index))
+
+
+def _grown(pixels: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
+    """All pixels within so many rows and columns of these."""
+    return _over_squares(np.logical_or, np.pad(pixels, distance), 2 * distance + 1)
+
+
+def _over_squares(extreme: np.ufunc, labels: NDArray[Any], side: int) -> NDArray[Any]:
     """Extreme over every side x side square that lies inside: (H, W) -> (H - side + 1, W - side + 1)."""
     return _over_rows(extreme, _over_rows(extreme, labels, side).T, side).T
 
 
-def _over_rows(extreme: np.ufunc, labels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _over_rows(extreme: np.ufunc, labels: NDArray[Any], side: int) -> NDArray[Any]:
     """Extreme over every `side` successive rows; spans double, so that it takes log2(side) passes."""
     span = 1
     while span < side:
@@ -96,13 +165,18 @@ class BoundaryIoU:
         self.intersections = np.zeros(num_classes, dtype=np.int64)
         self.unions = np.zeros(num_classes, dtype=np.int64)
 
-    def update(self, target: NDArray[np.uint8], prediction: NDArray[np.uint8], *, name: str | None = None) -> None:
+    def update(
+        self, target: NDArray[np.uint8], prediction: NDArray[np.uint8], *, name: str | None = None
+    ) -> NDArray[np.int64]:
         """Add one image; a pair that is refused leaves the sums as they were.
 
         Args:
             target: (H, W) uint8, class ids or ignore_index.
             prediction: (H, W) uint8, class ids, at ignored pixels too.
             name: the file that an error message should name.
+
+        Returns:
+            (2, C) int64, intersections and unions of this pair alone.
 
         Raises:
             MaskError: as `pixelwise.confusion.pair_histogram` says.
@@ -115,9 +189,11 @@ class BoundaryIoU:
         in_target = boundary_band(target, distance) & labelled
         in_prediction = boundary_band(prediction, distance) & labelled
         common = self._tally(target[in_target & in_prediction & (target == prediction)])
+        either = self._tally(target[in_target]) + self._tally(prediction[in_prediction]) - common
         self.intersections += common
-        self.unions += self._tally(target[in_target]) + self._tally(prediction[in_prediction]) - common
+        self.unions += either
         self.images += 1
+        return np.stack([common, either])
 
     def _tally(self, labels: NDArray[np.uint8]) -> NDArray[np.int64]:
         return np.bincount(labels, minlength=self.num_classes)

@@ -6,43 +6,18 @@ import io
 import math
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise import __version__, cli_data
+from pixelwise import __version__, cli_data, cli_evaluate, cli_options
+from pixelwise.cli_options import load_segmenter, parse_size
 from pixelwise.errors import PixelwiseError, needs_train_extra
 from pixelwise.terminal import progress_bar
 
 if TYPE_CHECKING:
     from pixelwise.engine import EngineName, Precision
-    from pixelwise.segmenter import Segmenter, Size
-
-_LARGEST_SIZE = 65535
-
-_size = click.option(
-    "--size",
-    default="auto",
-    help="Longer side at which the network sees photos: pixels, `native`, or `auto` for the model's own.",
-)
-_flip = click.option("--flip", is_flag=True, help="Average with the mirrored photo; twice the time.")
-_precision = click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    help="auto: what the engine finds best on this processor.",
-)
-
-
-def _engine(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
-        "--engine",
-        type=click.Choice(["auto", "onnxruntime", "openvino"]),
-        default=default,
-        help="What computes: auto goes by the number of photos.",
-    )
 
 
 def main() -> None:
@@ -84,10 +59,10 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("segmented"), help="Where results go.")
 @click.option("--save", default="mask,overlay", help="Some of mask,overlay,panel,json.")
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
-@_size
-@_flip
-@_engine("auto")
-@_precision
+@cli_options.size
+@cli_options.flip
+@cli_options.engine("auto")
+@cli_options.precision
 @click.option("--force", is_flag=True, help="Overwrite results that are there.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def segment(
@@ -121,65 +96,14 @@ def segment(
         raise PixelwiseError("--opacity takes a number from 0 to 1, not nan.")
     jobs, outcomes = plan(photos, out=out)
     if jobs:
-        segmenter = _load(
-            model, engine=engine, precision=precision, photos=len(jobs), size=_parse_size(size), flip=flip
+        segmenter = load_segmenter(
+            model, engine=engine, precision=precision, photos=len(jobs), size=parse_size(size), flip=flip
         )
         long = len(jobs) > 1 or size != "auto"  # a single photo in many tiles takes minutes too
         with progress_bar(len(jobs), "photos", shown=long and not quiet) as advance:
             results = run(segmenter, jobs, out=out, what=what, opacity=opacity, force=force, advance=advance)
             outcomes.extend(results)
     return print_outcomes(outcomes, quiet=quiet)
-
-
-_EVALUATE_EXAMPLES = """\b
-Examples:
-  pixelwise evaluate default --data VOC2012 --split val
-  pixelwise evaluate runs/mine/model --data VOC2012 --over background,person,cat --save figures.json
-"""
-
-
-@app.command(epilog=_EVALUATE_EXAMPLES)
-@click.argument("model")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset's directory.")
-@click.option("--split", default="val", help="The split to measure on.")
-@click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it.")
-@click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="Of the layout; repeatable.")
-@click.option("--over", default="", help="Also the mean IoU over these classes, separated by commas.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
-@_size
-@_flip
-@_engine("openvino")
-@_precision
-def evaluate(
-    model: str,
-    data: Path,
-    split: str,
-    layout: str,
-    options: tuple[str, ...],
-    over: str,
-    save: Path | None,
-    size: str,
-    flip: bool,
-    engine: EngineName,
-    precision: Precision,
-) -> None:
-    """Measure a model against ground truth, at the photos' own size.
-
-    MODEL is a name from `pixelwise models`, or a model's directory.
-    """
-    from pixelwise.data import open_dataset, recognise
-    from pixelwise.evaluate import evaluate as measure
-    from pixelwise.report import check_request, print_evaluation
-    from pixelwise.settings import parse_values
-
-    layout = recognise(data) if layout == "auto" else layout
-    dataset = open_dataset(layout, data, split, parse_values(options))
-    segmenter = _load(model, engine=engine, precision=precision, photos=None, size=_parse_size(size), flip=flip)
-    subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
-    check_request(segmenter.classes, over=subset, save=save)  # now rather than after an hour
-    with progress_bar(len(dataset), "photos", shown=True) as advance:
-        evaluation = measure(segmenter, [dataset], advance=advance)
-    print_evaluation(evaluation, over=subset, save=save)
 
 
 _DESCRIBE_EXAMPLES = """\b
@@ -235,27 +159,6 @@ def models() -> None:
     print_architectures(architectures())
 
 
-def _load(
-    model: str, *, engine: EngineName, precision: Precision, photos: int | None, size: Size, flip: bool
-) -> Segmenter:
-    from pixelwise.api import load, takes_a_while
-
-    if takes_a_while(model):
-        print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
-    return load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
-
-
-def _parse_size(text: str) -> Size:
-    if text in ("auto", "native"):
-        return None if text == "auto" else "native"
-    size = int(text) if text.isdecimal() and len(text) <= 5 else 0
-    if not 32 <= size <= _LARGEST_SIZE:
-        raise PixelwiseError(
-            f"--size takes a number of pixels from 32 to {_LARGEST_SIZE}, `native` or `auto`, not {text[:40]!r}."
-        )
-    return size
-
-
 def _parse_height_width(text: str) -> tuple[int, int]:
     sides = text.lower().split("x")
     if len(sides) > 2 or not all(side.isdecimal() and len(side) <= 5 for side in sides):
@@ -263,5 +166,5 @@ def _parse_height_width(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-for _command in (cli_data.doctor, cli_data.fetch, cli_data.train):
+for _command in (cli_evaluate.evaluate, cli_data.doctor, cli_data.fetch, cli_data.train):
     app.add_command(_command)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.boundary import BoundaryIoU, outline_matches
+from pixelwise.calibration import reliability
 from pixelwise.data.sample import Dataset
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, PixelwiseError
+from pixelwise.figures import Counts
 from pixelwise.labels import ClassTable
+from pixelwise.matching import match_classes
 from pixelwise.metrics import ConfusionMatrix, Scores, scores
 from pixelwise.segmenter import Advance, Segmenter
+
+Predictor = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], NDArray[np.float16]]]
+"""Photo uint8 (H, W, 3) RGB -> class ids uint8 (H, W), their probabilities float16 (H, W)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +28,22 @@ class Evaluation:
 
     Attributes:
         matrix: summed over all photos.
-        per_image: int64 (N, C, C), the counts of each photo in the order of the dataset, for intervals.
+        counts: of each photo, for every figure with its interval: see `pixelwise.figures.figures`.
         ids: of the photos, in the same order.
-        classes: of both model and dataset.
+        classes: of the dataset.
+        failed: the photos that could not be measured, by id, with the reason; they are in nothing else.
     """
 
     matrix: ConfusionMatrix
-    per_image: NDArray[np.int64]
+    counts: Counts
     ids: tuple[str, ...]
     classes: ClassTable
+    failed: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def per_image(self) -> NDArray[np.int64]:
+        """int64 (N, C, C), the confusion matrix of each photo."""
+        return self.counts.confusion
 
     @property
     def scores(self) -> Scores:
@@ -37,45 +51,104 @@ class Evaluation:
         return scores(self.matrix)
 
 
-def evaluate(segmenter: Segmenter, datasets: Sequence[Dataset], *, advance: Advance = lambda share: None) -> Evaluation:
+def evaluate(
+    segmenter: Segmenter,
+    datasets: Sequence[Dataset],
+    *,
+    mapping: Mapping[str, str] | None = None,
+    skip_failures: bool = False,
+    advance: Advance = lambda share: None,
+) -> Evaluation:
     """Segment every photo of the datasets and count.
 
     Args:
         segmenter: the model, with its resize policy.
-        datasets: taken together, as if they were one.
+        datasets: taken together, as if they were one; they have one class table.
+        mapping: what classes of the model count as, see `pixelwise.matching.match_classes`.
+        skip_failures: go on after a pair that cannot be read or does not fit, and list it.
         advance: called with 1 after each photo, for a progress bar.
 
     Raises:
-        DataError: a dataset's classes are not the model's, in number, order and name; or there is no photo at all.
+        DataError: the datasets' classes differ, or are not the model's and no mapping says what counts as what; or
+            there is no photo at all, or none that can be measured.
+        PixelwiseError: a pair cannot be read or does not fit, and `skip_failures` was not asked for.
     """
-    for dataset in datasets:
-        check_classes(segmenter.classes, dataset.classes)
-    classes = segmenter.classes
-    matrix = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
-    per_image, ids = [], []
-    for dataset in datasets:
-        for index in range(len(dataset)):
-            sample = dataset[index]
-            prediction, _ = segmenter.predict(sample.image)
-            per_image.append(matrix.update(sample.mask, prediction, name=sample.id))
-            ids.append(sample.id)
-            advance(1)
-    if not per_image:
+    if not any(len(dataset) for dataset in datasets):
         raise DataError("There is no photo to measure the model on.")
-    return Evaluation(matrix, np.stack(per_image), tuple(ids), classes)
+    classes = datasets[0].classes
+    for dataset in datasets[1:]:
+        if (dataset.classes.names, dataset.classes.ignore_index) != (classes.names, classes.ignore_index):
+            raise DataError("The datasets' classes differ from each other; measure each by itself.")
+    predict = predictor(segmenter, classes, mapping)
+    counter = Counter(classes)
+    ids, failed = [], []
+    for dataset in datasets:
+        for index, name in enumerate(dataset.ids):
+            try:
+                sample = dataset[index]
+                prediction, confidence = predict(sample.image)
+                counter.add(sample.mask, prediction, confidence, name=sample.id)
+                ids.append(name)
+            except PixelwiseError as error:
+                if not skip_failures:
+                    raise
+                failed.append((name, str(error)))
+            advance(1)
+    if not ids:
+        raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
+    return Evaluation(counter.matrix, counter.counts(), tuple(ids), classes, tuple(failed))
 
 
-def check_classes(model: ClassTable, dataset: ClassTable) -> None:
-    """Refuse to compare answers with ground truth that means something else by the same number.
+def predictor(segmenter: Segmenter, classes: ClassTable, mapping: Mapping[str, str] | None = None) -> Predictor:
+    """A model's answers in the classes of a dataset.
+
+    The probability of an answer is that of the model's own class, also where several count as the same.
 
     Raises:
-        DataError: names or ignore_index differ; colours may.
+        DataError: as `pixelwise.matching.match_classes` says.
     """
-    if model.names != dataset.names:
-        differing = [
-            f"{i}: {a!r}, {b!r}" for i, (a, b) in enumerate(zip(model.names, dataset.names, strict=False)) if a != b
-        ]
-        detail = f"first at {differing[0]}" if differing else f"{len(model)} and {len(dataset)} of them"
-        raise DataError(f"The model's classes and the dataset's differ ({detail}); the figures would mean nothing.")
-    if model.ignore_index != dataset.ignore_index:
-        raise DataError(f"The model ignores {model.ignore_index}, the dataset {dataset.ignore_index}.")
+    replaced = match_classes(segmenter.classes, classes, mapping)
+
+    def predict(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
+        mask, confidence = segmenter.predict(pixels)
+        return mask if replaced is None else replaced[mask], confidence
+
+    return predict
+
+
+class Counter:
+    """Counts photo by photo; one that is refused leaves no trace."""
+
+    def __init__(self, classes: ClassTable) -> None:
+        self.matrix = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
+        self._bands = BoundaryIoU(len(classes), ignore_index=classes.ignore_index)
+        self._classes = classes
+        self._rows: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
+
+    def add(
+        self, target: NDArray[np.uint8], answer: NDArray[np.uint8], sure: NDArray[np.float16], *, name: str
+    ) -> None:
+        """Count a photo.
+
+        Args:
+            target: uint8 (H, W), class ids or ignore_index.
+            answer: uint8 (H, W), class ids.
+            sure: (H, W), the probability of the answer.
+            name: the photo, for messages.
+
+        Raises:
+            MaskError: as `pixelwise.confusion.pair_histogram` says.
+        """
+        ignored = self._classes.ignore_index
+        self._rows.append(
+            (
+                self.matrix.update(target, answer, name=name),
+                self._bands.update(target, answer, name=name),
+                outline_matches(target, answer, num_classes=len(self._classes), ignore_index=ignored),
+                reliability(target, answer, sure, ignore_index=ignored),
+            )
+        )
+
+    def counts(self) -> Counts:
+        """Of all photos that were added, of which there is one at least."""
+        return Counts(*(np.stack(column) for column in zip(*self._rows, strict=True)))

@@ -24,7 +24,6 @@ from pixelwise.confusion import (
     ConfusionMatrix,
     chosen_classes,
     image_areas,
-    intersection_and_union,
     mean_of_defined,
     ratio,
 )
@@ -41,6 +40,7 @@ __all__ = [
     "bootstrap_mean_iou",
     "bootstrap_mean_iou_difference",
     "class_mean",
+    "figures_of_areas",
     "mean_image_iou",
     "mean_iou",
     "scores",
@@ -130,26 +130,47 @@ def scores(matrix: ConfusionMatrix) -> Scores:
     IU); Dice 1945. Departs: undefined classes are left out of the means instead of being counted.
     """
     counts = matrix.counts
-    correct, union = intersection_and_union(counts)
-    truth, predicted = counts.sum(axis=1), counts.sum(axis=0)
-    iou, dice, class_accuracy = ratio(correct, union), ratio(2 * correct, truth + predicted), ratio(correct, truth)
-    total = counts.sum()
+    correct, truth, predicted = np.diagonal(counts), counts.sum(axis=1), counts.sum(axis=0)
+    figures = figures_of_areas(correct, truth, predicted)
+    plain: dict[str, Any] = {
+        key: tuple(value.tolist()) if value.ndim else float(value) for key, value in figures.items()
+    }
     return Scores(
         images=matrix.images,
-        scored_pixels=int(total),
+        scored_pixels=int(counts.sum()),
         ignored_pixels=matrix.ignored_pixels,
-        mean_iou=float(mean_of_defined(iou)),
-        foreground_mean_iou=float(mean_of_defined(iou[1:])),
-        frequency_weighted_iou=float(ratio(np.nansum(truth * iou), total)),
-        mean_dice=float(mean_of_defined(dice)),
-        pixel_accuracy=float(ratio(correct.sum(), total)),
-        mean_class_accuracy=float(mean_of_defined(class_accuracy)),
-        iou=tuple(iou.tolist()),
-        dice=tuple(dice.tolist()),
-        class_accuracy=tuple(class_accuracy.tolist()),
-        left_out=tuple(np.flatnonzero(union == 0).tolist()),
+        left_out=tuple(np.flatnonzero(truth + predicted == 0).tolist()),
         predicted_without_truth=tuple(np.flatnonzero((truth == 0) & (predicted > 0)).tolist()),
+        **plain,
     )
+
+
+def figures_of_areas(
+    correct: NDArray[Any], truth: NDArray[Any], predicted: NDArray[Any]
+) -> dict[str, NDArray[np.float64]]:
+    """The figures of `Scores` by their names, of any number of datasets at once.
+
+    Args:
+        correct: (..., C) pixels that are right, by class.
+        truth: (..., C) pixels of the ground truth.
+        predicted: (..., C) pixels of the prediction.
+
+    Returns:
+        (..., C) for what is per class, (...) for the rest; nan is undefined.
+    """
+    iou, dice = ratio(correct, truth + predicted - correct), ratio(2 * correct, truth + predicted)
+    class_accuracy, total = ratio(correct, truth), truth.sum(axis=-1)
+    return {
+        "mean_iou": mean_of_defined(iou),
+        "foreground_mean_iou": mean_of_defined(iou[..., 1:]),
+        "frequency_weighted_iou": ratio(np.nansum(truth * iou, axis=-1), total),
+        "mean_dice": mean_of_defined(dice),
+        "pixel_accuracy": ratio(correct.sum(axis=-1), total),
+        "mean_class_accuracy": mean_of_defined(class_accuracy),
+        "iou": iou,
+        "dice": dice,
+        "class_accuracy": class_accuracy,
+    }
 
 
 def class_mean(values: Sequence[float], *, over: Sequence[int] | None = None) -> ClassMean:

@@ -26,11 +26,14 @@ figcaption { font-size: .85rem; overflow-wrap: anywhere; margin-top: .5rem; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); } td.number { text-align: right; font-variant-numeric: tabular-nums; }
 td.bar { min-width: 12rem; } td.bar div { height: .8rem; background: var(--note); border-radius: 2px; }
+td.bar i { display: block; height: 2px; margin-top: -.45rem; margin-bottom: .35rem; background: var(--ink); }
+.swatch { display: inline-block; width: .8rem; height: .8rem; border-radius: 3px; margin-right: .5rem; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow-x: auto; }
 svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .soft { fill: var(--soft); }
 svg .strong { font-weight: 600; } svg .bar { stroke: var(--soft); stroke-width: .5; }
 svg .frame { fill: none; stroke: var(--line); }
+svg .heat { fill: var(--note); stroke: var(--line); stroke-width: .5; } svg .on { fill: var(--paper); }
 a { color: inherit; }
 """
 
@@ -57,3 +60,17 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(each)}</th>" for each in headings)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
+    """A drawing of so many pixels; its parts are SVG, what came from outside escaped in them."""
+    return (
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{title}">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def svg_text(x: float, y: float, text: str, style: str, anchor: str = "start", title: str = "") -> str:
+    """A line of plain text in a drawing: its place, a class of the page's style, and what to show under the pointer."""
+    full = f"<title>{escape(title)}</title>" if title else ""
+    return f'<text x="{x:.1f}" y="{y}" class="{style}" text-anchor="{anchor}">{full}{escape(text)}</text>'

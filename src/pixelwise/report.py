@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pixelwise.batch import Outcome
-from pixelwise.bootstrap import Interval, bootstrap_mean_iou
+from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.files import write_atomically
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys
 from pixelwise.labels import ClassShare, ClassTable
-from pixelwise.metrics import mean_iou
 from pixelwise.terminal import console
 
 if TYPE_CHECKING:
@@ -77,62 +75,58 @@ def _swatch(found: ClassShare) -> Text:
     return Text.assemble(("██ ", "rgb({},{},{})".format(*found.colour)), found.name)
 
 
-def check_request(classes: ClassTable, *, over: Sequence[str], save: Path | None) -> None:
+def check_request(classes: ClassTable, *, over: Sequence[str], files: Sequence[Path]) -> None:
     """See that an evaluation can be printed and saved as it is wanted, before it is made.
 
+    Args:
+        classes: of the dataset.
+        over: names of some of them.
+        files: what is to be written.
+
     Raises:
-        PixelwiseError: `over` names a class that the model lacks.
-        OutputError: the file to save is there already, or its directory is not.
+        PixelwiseError: `over` names a class that the dataset lacks.
+        OutputError: a file to write is there already, or its directory is not, or two of them are the same.
     """
     unknown = [name for name in over if name not in classes.names]
     if unknown:
         raise PixelwiseError(f"There is no class {', '.join(unknown)}; there are: {', '.join(classes.names)}.")
-    if save is not None and save.exists():
-        raise OutputError(f"{save} exists already; choose another file.")
-    if save is not None and not save.parent.is_dir():
-        raise OutputError(f"There is no directory {save.parent} to write {save.name} to.")
+    for file in files:
+        if file.exists():
+            raise OutputError(f"{file} exists already; choose another file.")
+        if not file.parent.is_dir():
+            raise OutputError(f"There is no directory {file.parent} to write {file.name} to.")
+        if files.count(file) > 1:
+            raise OutputError(f"{file} is to be written twice; give each its own name.")
 
 
-def print_evaluation(evaluation: Evaluation, *, over: Sequence[str], save: Path | None) -> None:
-    """Print the figures of an evaluation, and write all of them as JSON where asked.
+def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mapping[str, Interval]) -> None:
+    """Print the figures of an evaluation, each with its interval.
 
-    Raises:
-        PixelwiseError: as for `check_request`.
-        OutputError: as for `check_request`, or the file cannot be written.
+    Args:
+        evaluation: what was counted.
+        figures: of it.
+        subset: further means over some of the classes, by what to call them.
     """
-    check_request(evaluation.classes, over=over, save=save)
-    names, figures = evaluation.classes.names, evaluation.scores
-    out = console()
-    table = Table(title=f"{figures.images} photos", title_justify="left", title_style="bold")
-    for heading in ("class", "IoU", "Dice", "accuracy"):
+    out, err = console(), console(stderr=True)
+    table = Table(title=f"{len(evaluation.ids)} photos", title_justify="left", title_style="bold")
+    for heading in ("class", *(name for name, _ in PER_CLASS.values())):
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name, *values in zip(names, figures.iou, figures.dice, figures.class_accuracy, strict=True):
-        table.add_row(name, *(_share(value) for value in values))
+    for i, name in enumerate(evaluation.classes.names):
+        table.add_row(name, *(_share(values[i].estimate) for values in figures.per_class.values()))
     out.print(table)
-    interval = bootstrap_mean_iou(evaluation.per_image)
-    lines = [f"mean IoU over the defined classes   {_share(figures.mean_iou)}   {_interval(interval)}"]
-    subset: dict[str, Any] = {}
-    if over:
-        ids = [names.index(name) for name in over]
-        value = mean_iou(evaluation.matrix, over=ids).value
-        subset_interval = bootstrap_mean_iou(evaluation.per_image, over=ids)
-        subset = {"classes": list(over), "mean_iou": _json_number(value), "interval": _json_interval(subset_interval)}
-        lines.append(f"mean IoU over {', '.join(over)}   {_share(value)}   {_interval(subset_interval)}")
-    lines += [
-        f"pixel accuracy                      {_share(figures.pixel_accuracy)}",
-        f"mean class accuracy                 {_share(figures.mean_class_accuracy)}",
-        f"frequency-weighted IoU              {_share(figures.frequency_weighted_iou)}",
-        *figures.remarks(evaluation.classes),
-    ]
+    shown = overall_keys(evaluation.classes)
+    means = {OVERALL[key][0]: figures.overall[key] for key in shown} | dict(subset)
+    widest = max(map(len, means))
+    lines = [f"{name:{widest}}   {_share(value.estimate)}   {_interval(value)}" for name, value in means.items()]
+    lines += ["Intervals: 95 %, bootstrap over photos.", *evaluation.scores.remarks(evaluation.classes)]
     out.print("\n".join(lines), soft_wrap=True)
-    if save is not None:
-        report = {
-            **figures.to_json(),
-            "classes": list(names),
-            "interval": _json_interval(interval),
-            "subset": subset,
-        }
-        write_atomically(save, (json.dumps(report, indent=2) + "\n").encode())
+    for _, reason in evaluation.failed:
+        err.print(f"pixelwise: {reason}", soft_wrap=True)
+    if evaluation.failed:
+        total = len(evaluation.failed) + len(evaluation.ids)
+        err.print(
+            f"{len(evaluation.failed)} of {total} photos could not be measured and are in no figure.", soft_wrap=True
+        )
 
 
 def _percent(share: float) -> str:
@@ -143,13 +137,5 @@ def _share(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
-def _json_number(value: float) -> float | None:
-    return None if math.isnan(value) else value  # JSON has no number for nan
-
-
-def _json_interval(interval: Interval) -> list[float | None]:
-    return [_json_number(interval.low), _json_number(interval.high)]
-
-
 def _interval(interval: Interval) -> str:
-    return f"(95 % interval {_share(interval.low)} to {_share(interval.high)}, bootstrap over photos)"
+    return "" if math.isnan(interval.low) else f"({_share(interval.low)} to {_share(interval.high)})"

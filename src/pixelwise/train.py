@@ -28,12 +28,12 @@ from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import WithAuxiliary
 from pixelwise.optimization import learning_rate_factor
 from pixelwise.plan import Plan
-from pixelwise.preview import MOST_PHOTOS, draw_snapshot
 from pixelwise.recipe import Recipe
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import RunLog, check_services
 from pixelwise.run_page import write_run_page
 from pixelwise.run_state import RunState
+from pixelwise.sheet import MOST_PHOTOS, draw_snapshot
 from pixelwise.trained import bundle_of_run, input_spec_of, model_classes
 from pixelwise.validation import Validation, validate
 from pixelwise.watcher import Progress, Watcher

@@ -8,6 +8,7 @@ from html import escape
 
 from pixelwise.colours import distinct_colours, for_display
 from pixelwise.doctor.survey import SplitFacts
+from pixelwise.pages import svg, svg_text
 
 _ROW, _NAME, _BAR = 26, 150, 150  # pixels
 _SIDE = 320
@@ -22,10 +23,12 @@ def class_chart(splits: Sequence[SplitFacts]) -> str:
     column = _BAR + 170
     width, height = _NAME + column * len(splits), _ROW * (len(names) + 1) + 6
     highest = max((float(split.shares.max()) for split in splits), default=0.0) or 1.0
-    parts = [_text(_NAME + column * i, 16, f"{s.name}, {len(s.masks)} photos", "strong") for i, s in enumerate(splits)]
+    parts = [
+        svg_text(_NAME + column * i, 16, f"{s.name}, {len(s.masks)} photos", "strong") for i, s in enumerate(splits)
+    ]
     for row, (name, colour) in enumerate(zip(names, colours, strict=True)):
         top = _ROW * (row + 1)
-        parts.append(_text(_NAME - 10, top + 17, _short(name), "", "end", name))
+        parts.append(svg_text(_NAME - 10, top + 17, _short(name), "", "end", name))
         for number, split in enumerate(splits):
             share, photos = float(split.shares[row]), int(split.photos_with[row])
             left, length = _NAME + column * number, max(_BAR * math.sqrt(share / highest), float(share > 0))
@@ -33,8 +36,8 @@ def class_chart(splits: Sequence[SplitFacts]) -> str:
                 f'<rect class="bar" x="{left}" y="{top + 4}" width="{length:.1f}" height="{_ROW - 9}" '
                 f'fill="rgb{colour}"><title>{escape(name)}: {share:.3%} of the pixels</title></rect>'
             )
-            parts.append(_text(left + length + 6, top + 17, f"{percent(share)}, {photos} photos", "soft"))
-    return _svg(width, height, parts, "Class frequencies")
+            parts.append(svg_text(left + length + 6, top + 17, f"{percent(share)}, {photos} photos", "soft"))
+    return svg(width, height, parts, "Class frequencies")
 
 
 def size_chart(splits: Sequence[SplitFacts]) -> str:
@@ -51,9 +54,9 @@ def size_chart(splits: Sequence[SplitFacts]) -> str:
     parts = [
         f'<rect class="frame" x="50" y="10" width="{_SIDE}" height="{_SIDE}"/>',
         f'<line class="frame" x1="50" y1="{_SIDE + 10}" x2="{_SIDE + 50}" y2="10"/>',
-        _text(_SIDE + 50, _SIDE + 26, f"{longest} pixels wide", "soft", "end"),
-        _text(44, 20, f"{longest}", "soft", "end"),
-        _text(44, _SIDE + 10, "0", "soft", "end"),
+        svg_text(_SIDE + 50, _SIDE + 26, f"{longest} pixels wide", "soft", "end"),
+        svg_text(44, 20, f"{longest}", "soft", "end"),
+        svg_text(44, _SIDE + 10, "0", "soft", "end"),
     ]
     colours = distinct_colours(len(splits))
     for (height, width), counts in sorted(sizes.items(), key=lambda entry: -sum(entry[1])):
@@ -66,25 +69,13 @@ def size_chart(splits: Sequence[SplitFacts]) -> str:
         )
     for number, (split, colour) in enumerate(zip(splits, colours, strict=True)):
         parts.append(f'<circle cx="{_SIDE + 80}" cy="{24 + 22 * number}" r="6" fill="rgb{colour}"/>')
-        parts.append(_text(_SIDE + 92, 29 + 22 * number, split.name, ""))
-    return _svg(_SIDE + 240, _SIDE + 36, parts, "Sizes of the photos")
+        parts.append(svg_text(_SIDE + 92, 29 + 22 * number, split.name, ""))
+    return svg(_SIDE + 240, _SIDE + 36, parts, "Sizes of the photos")
 
 
 def percent(share: float) -> str:
     """A share to read: what is there is never told as nothing."""
     return "<0.01 %" if 0 < share < 0.00005 else f"{share:.2%}".replace("%", " %")
-
-
-def _svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{title}">'
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def _text(x: float, y: float, text: str, style: str, anchor: str = "start", title: str = "") -> str:
-    full = f"<title>{escape(title)}</title>" if title else ""
-    return f'<text x="{x:.1f}" y="{y}" class="{style}" text-anchor="{anchor}">{full}{escape(text)}</text>'
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,67 @@
+"""What several commands share: the options that say how a model is run, and loading it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pixelwise.errors import PixelwiseError
+
+if TYPE_CHECKING:
+    from pixelwise.engine import EngineName, Precision
+    from pixelwise.segmenter import Segmenter, Size
+
+_LARGEST_SIZE = 65535
+
+size = click.option(
+    "--size",
+    default="auto",
+    help="Longer side at which the network sees photos: pixels, `native`, or `auto` for the model's own.",
+)
+flip = click.option("--flip", is_flag=True, help="Average with the mirrored photo; twice the time.")
+precision = click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    help="auto: what the engine finds best on this processor.",
+)
+
+
+def engine(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option --engine with a command's own default."""
+    return click.option(
+        "--engine",
+        type=click.Choice(["auto", "onnxruntime", "openvino"]),
+        default=default,
+        help="What computes: auto goes by the number of photos.",
+    )
+
+
+def load_segmenter(
+    model: str, *, engine: EngineName, precision: Precision, photos: int | None, size: Size, flip: bool
+) -> Segmenter:
+    """Load a model, and say so where that takes a while; see `pixelwise.load`."""
+    from pixelwise.api import load, takes_a_while
+
+    if takes_a_while(model):
+        print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
+    return load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
+
+
+def parse_size(text: str) -> Size:
+    """What --size was given, as `pixelwise.load` takes it.
+
+    Raises:
+        PixelwiseError: it is neither a number of pixels nor one of the words.
+    """
+    if text in ("auto", "native"):
+        return None if text == "auto" else "native"
+    size = int(text) if text.isdecimal() and len(text) <= 5 else 0
+    if not 32 <= size <= _LARGEST_SIZE:
+        raise PixelwiseError(
+            f"--size takes a number of pixels from 32 to {_LARGEST_SIZE}, `native` or `auto`, not {text[:40]!r}."
+        )
+    return size

@@ -1,0 +1,144 @@
+"""Every figure of an evaluation with its 95 % interval, from what was counted in each photo.
+
+Definitions and sources: docs/metrics.md. Each figure is a function of sums over photos; the same function is applied to
+the sums over the photos themselves and to those over each of the bootstrap's draws of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.bootstrap import Interval, interval, resampled_sums
+from pixelwise.boundary import boundary_f1
+from pixelwise.calibration import calibration_error
+from pixelwise.confusion import image_areas, mean_of_defined, ratio
+from pixelwise.labels import ClassTable
+from pixelwise.metrics import figures_of_areas
+
+OVERALL = {
+    "mean_iou": ("mean IoU", "mean of the classes' IoU, background included"),
+    "foreground_mean_iou": ("foreground mean IoU", "the same without the first class"),
+    "mean_image_iou": ("mean of the photos' mean IoU", "mean IoU over the classes in each photo, then over the photos"),
+    "mean_dice": ("mean Dice", "mean of the classes' Dice"),
+    "pixel_accuracy": ("pixel accuracy", "share of the labelled pixels that are right"),
+    "mean_class_accuracy": ("mean class accuracy", "mean of the classes' accuracy"),
+    "frequency_weighted_iou": ("frequency-weighted IoU", "IoU weighted by the class's share of the labelled pixels"),
+    "mean_boundary_iou": ("mean boundary IoU", "mean of the classes' boundary IoU"),
+    "mean_boundary_f1": ("mean boundary F1", "mean of the classes' boundary F1"),
+    "calibration_error": (
+        "expected calibration error",
+        "how far the share of right pixels lies from the model's confidence, in 15 bins of confidence; 0 is best",
+    ),
+}
+"""By the names in JSON: what to call a figure, and what it is."""
+
+PER_CLASS = {
+    "iou": ("IoU", "pixels that both masks have in the class, of those that either has"),
+    "dice": ("Dice", "twice the pixels that both masks have in the class, of the sum of those that each has"),
+    "class_accuracy": ("accuracy", "of the class's pixels, the share that was found"),
+    "boundary_iou": ("boundary IoU", "IoU of the bands along the outlines, 2 % of the diagonal wide"),
+    "boundary_f1": ("boundary F1", "share of the outlines that is met within 0.75 % of the diagonal, from both sides"),
+}
+"""Likewise."""
+
+
+def overall_keys(classes: ClassTable) -> list[str]:
+    """The figures of `OVERALL` that say something of these classes: without a background there is no foreground."""
+    return [key for key in OVERALL if classes.has_background or key != "foreground_mean_iou"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted in each of N photos.
+
+    Attributes:
+        confusion: int64 (N, C, C), as `ConfusionMatrix.update` returns it.
+        boundary_iou: int64 (N, 2, C), as `BoundaryIoU.update` returns it.
+        boundary_f1: int64 (N, 4, C), as `outline_matches` returns it.
+        reliability: float64 (N, 3, 15), as `reliability` in calibration.py returns it.
+    """
+
+    confusion: NDArray[np.int64]
+    boundary_iou: NDArray[np.int64]
+    boundary_f1: NDArray[np.int64]
+    reliability: NDArray[np.float64]
+
+    @property
+    def image_ious(self) -> NDArray[np.float64]:
+        """(N,), the mean IoU of each photo over the classes in either of its masks; nan without a labelled pixel."""
+        return mean_of_defined(ratio(*image_areas(self.confusion, None)))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Fractions 0 to 1 with their intervals; nan is undefined.
+
+    Attributes:
+        overall: by the keys of `OVERALL`.
+        per_class: by the keys of `PER_CLASS`, one a class.
+    """
+
+    overall: Mapping[str, Interval]
+    per_class: Mapping[str, tuple[Interval, ...]]
+
+
+def figures(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Figures:
+    """All figures, each with its percentile interval by a bootstrap over photos.
+
+    Args:
+        counts: of one model on one dataset, at least one photo.
+        resamples: at least 100.
+        seed: equal seeds give equal intervals.
+
+    Raises:
+        PixelwiseError: resamples is below 100.
+    """
+    table, num_classes = _table(counts), counts.confusion.shape[1]
+    estimates = _figures_of_sums(table.sum(axis=0), num_classes)
+    samples = _figures_of_sums(resampled_sums(table, resamples=resamples, seed=seed), num_classes)
+    return Figures(
+        {key: interval(float(estimates[key]), samples[key]) for key in OVERALL},
+        {
+            key: tuple(
+                interval(float(estimate), drawn) for estimate, drawn in zip(estimates[key], samples[key].T, strict=True)
+            )
+            for key in PER_CLASS
+        },
+    )
+
+
+def _table(counts: Counts) -> NDArray[np.float64]:
+    """A row a photo of what the figures are made of, in the order that `_figures_of_sums` takes apart."""
+    confusion, ious = counts.confusion, counts.image_ious
+    parts: list[NDArray[Any]] = [
+        np.diagonal(confusion, axis1=1, axis2=2),
+        confusion.sum(axis=2),
+        confusion.sum(axis=1),
+        counts.boundary_iou,
+        counts.boundary_f1,
+        counts.reliability,
+        np.stack([np.nan_to_num(ious), ~np.isnan(ious)], axis=1),
+    ]
+    return np.concatenate([part.reshape(len(confusion), -1) for part in parts], axis=1).astype(np.float64)
+
+
+def _figures_of_sums(sums: NDArray[np.float64], num_classes: int) -> dict[str, NDArray[np.float64]]:
+    """(..., K) of sums of rows of `_table` -> figures, (...) or (..., C)."""
+    classes, rest = np.split(sums, [9 * num_classes], axis=-1)
+    rows = classes.reshape(*sums.shape[:-1], 9, num_classes)
+    bins, of_images = rest[..., :-2].reshape(*sums.shape[:-1], 3, -1), rest[..., -2:]
+    of_boundary_iou, of_boundary_f1 = ratio(rows[..., 3, :], rows[..., 4, :]), boundary_f1(rows[..., 5:, :])
+    return {
+        **figures_of_areas(rows[..., 0, :], rows[..., 1, :], rows[..., 2, :]),
+        "mean_image_iou": ratio(of_images[..., 0], of_images[..., 1]),
+        "boundary_iou": of_boundary_iou,
+        "boundary_f1": of_boundary_f1,
+        "mean_boundary_iou": mean_of_defined(of_boundary_iou),
+        "mean_boundary_f1": mean_of_defined(of_boundary_f1),
+        "calibration_error": calibration_error(bins),
+    }
