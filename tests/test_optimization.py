@@ -286,3 +286,13 @@ def test_statistics_that_follow_faster_or_are_plain_means_stay_so():
     module = nn.Sequential(nn.BatchNorm2d(2, momentum=0.3), nn.BatchNorm2d(2, momentum=None))
     follow_batch_statistics(module)
     assert [norm.momentum for norm in module] == [0.3, None]
+
+
+def test_a_stage_whose_parts_have_names_is_one_layer():
+    encoder = nn.Module()
+    encoder.blocks = nn.Sequential(block(4), block(4))
+    encoder.stage = nn.Module()
+    encoder.stage.reduce, encoder.stage.expand = block(4), block(4)
+    of_stage = [name for name, _ in encoder.named_parameters() if name.startswith("stage.")]
+    assert layers_of(encoder)[2:] == [of_stage]
+    assert len(layers_of(encoder)) == 3
