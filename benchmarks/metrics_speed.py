@@ -11,6 +11,7 @@ import time
 from statistics import median
 
 import numpy as np
+
 from _common import Report, parser, skip, table, verdict, versions
 from pixelwise.metrics import ConfusionMatrix
 

@@ -52,14 +52,14 @@ def pair_histogram(
             f"{where}the target has shape {target.shape} but the prediction {prediction.shape}; "
             "bring the prediction back to the size of the photo before it is measured."
         )
-    histogram = np.zeros(1 << 16, dtype=np.int64)
+    table = np.zeros((256, 256), dtype=np.int64)
+    width = int(prediction.max(initial=0)) + 1  # as few bins as will do: those of all pairs fill no cache
     rows = max(1, _BLOCK_PIXELS // max(1, target.shape[1]))
     for top in range(0, target.shape[0], rows):
         fused = target[top : top + rows].astype(np.uint16)
-        fused <<= 8
-        fused |= prediction[top : top + rows]
-        histogram += np.bincount(fused.ravel(), minlength=1 << 16)
-    table = histogram.reshape(256, 256)
+        fused *= width
+        fused += prediction[top : top + rows]
+        table[:, :width] += np.bincount(fused.ravel(), minlength=256 * width).reshape(256, width)
     _refuse_strays(table.sum(axis=1), {*range(num_classes), ignore_index}, f"{where}the target")
     _refuse_strays(table.sum(axis=0), set(range(num_classes)), f"{where}the prediction")
     return table
