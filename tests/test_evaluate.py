@@ -7,7 +7,7 @@ import pytest
 
 from helpers import COLOURS, SPEC, ColourEngine, colourful_photo
 from pixelwise.data import Sample
-from pixelwise.errors import DataError, MaskError
+from pixelwise.errors import DataError, EngineError, MaskError
 from pixelwise.evaluate import evaluate, predictor
 from pixelwise.figures import figures
 from pixelwise.labels import ClassTable
@@ -105,6 +105,15 @@ def test_a_pair_that_does_not_fit_is_listed_and_in_no_figure_where_that_is_asked
     assert figures(found.counts) == figures(without.counts)
     with pytest.raises(DataError, match=r"None of the 1 photos can be measured; the first: .*77"):
         evaluate(segmenter(), [Listed([made[1]])], skip_failures=True)
+
+
+def test_a_model_that_cannot_be_run_is_no_matter_of_a_photo():
+    class Broken(ColourEngine):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            raise EngineError("out of order")
+
+    with pytest.raises(EngineError, match="out of order"):
+        evaluate(Segmenter(Broken(), COLOURS, SPEC), [Listed(samples(2, seed=0))], skip_failures=True)
 
 
 def test_counts_of_photos_are_those_of_each_alone():

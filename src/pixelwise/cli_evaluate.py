@@ -81,9 +81,8 @@ def evaluate(
     mapping = _parse_map(maps)
     subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
     names = dataset.classes.names
-    check_request(
-        dataset.classes, over=subset, files=[file for file in (html, save, csv) if file]
-    )  # now, not in an hour
+    files = [file for file in (save, csv, html) if file is not None]
+    check_request(dataset.classes, over=subset, files=files)  # now rather than after an hour
     with progress_bar(len(dataset), "photos", shown=True) as advance:
         evaluation = measure(segmenter, [dataset], mapping=mapping, skip_failures=True, advance=advance)
     figures = figures_of(evaluation.counts)
@@ -93,11 +92,7 @@ def evaluate(
     about = {
         "model": model,
         "data": f"{data.name or data.resolve().name}, split {split}",
-        "photos seen at": "their own size"
-        if size == "native"
-        else "the model's size"
-        if size == "auto"
-        else f"{size} pixels",
+        "photos seen at": {"auto": "the model's size", "native": "their own size"}.get(size, f"{size} pixels"),
         "mirrored too": "yes" if flip else "no",
         "classes counted as": ", ".join(maps) or "their own names",
         "engine": f"{segmenter.engine.name}, {segmenter.engine.precision}",
@@ -115,7 +110,7 @@ def evaluate(
             return sample, predict(sample.image)[0]
 
         write_page(html, evaluation, figures, about, show=show)
-    for file in filter(None, (save, csv, html)):
+    for file in files:
         print(f"-> {file}")
     return 1 if evaluation.failed else 0
 

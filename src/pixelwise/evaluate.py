@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixelwise.boundary import BoundaryIoU, outline_matches
 from pixelwise.calibration import reliability
 from pixelwise.data.sample import Dataset
-from pixelwise.errors import DataError, PixelwiseError
+from pixelwise.errors import DataError, EngineError, PixelwiseError
 from pixelwise.figures import Counts
 from pixelwise.labels import ClassTable
 from pixelwise.matching import match_classes
@@ -72,6 +72,7 @@ def evaluate(
         DataError: the datasets' classes differ, or are not the model's and no mapping says what counts as what; or
             there is no photo at all, or none that can be measured.
         PixelwiseError: a pair cannot be read or does not fit, and `skip_failures` was not asked for.
+        EngineError: the model cannot be run.
     """
     if not any(len(dataset) for dataset in datasets):
         raise DataError("There is no photo to measure the model on.")
@@ -90,7 +91,7 @@ def evaluate(
                 counter.add(sample.mask, prediction, confidence, name=sample.id)
                 ids.append(name)
             except PixelwiseError as error:
-                if not skip_failures:
+                if isinstance(error, EngineError) or not skip_failures:
                     raise
                 failed.append((name, str(error)))
             advance(1)
