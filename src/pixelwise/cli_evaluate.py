@@ -23,7 +23,7 @@ _EVALUATE_EXAMPLES = """\b
 Examples:
   pixelwise evaluate default --data VOC2012 --split val
   pixelwise evaluate runs/mine/model --data photos/ --html report.html --csv figures.csv
-  pixelwise evaluate default --data oxford-pets --map cat=pet --map dog=pet --map rest=background
+  pixelwise evaluate default --data oxford-pets --option labels=species --map rest=background
   pixelwise evaluate default --data VOC2012 --over background,person,cat --save figures.json
 """
 

@@ -126,7 +126,7 @@ def test_many_pairs_are_looked_at_by_several_processes_with_the_same_result(
     folder.add("val", 21)[0].unlink()
     alone = folder.examined()
     monkeypatch.setattr(survey, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(survey.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(survey, "cores", lambda: 2)
     done: list[float] = []
     together = examine(folder.datasets(), advance=done.append)
     assert together.findings == alone.findings
@@ -147,7 +147,7 @@ def test_a_process_that_is_ended_from_outside_is_one_sentence(tmp_path: Path, mo
         classes=sane.classes, split="train", ids=sane.ids, image_paths=sane.image_paths, mask_paths=sane.mask_paths
     )
     monkeypatch.setattr(survey, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(survey.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(survey, "cores", lambda: 2)
     with pytest.raises(DataError, match="ended from outside, perhaps for want of memory"):
         examine([deadly])
 
