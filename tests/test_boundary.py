@@ -220,12 +220,18 @@ def slow_matches(target: Mask, prediction: Mask, num_classes: int, distance: int
         y, x, label = point
         return any(max(abs(y - v), abs(x - u)) <= distance and label == other for v, u, other in others)
 
+    def counts(point: tuple[int, int, int]) -> bool:
+        y, x, _ = point
+        reach = range(-distance, distance + 1)
+        around = [(y + dy, x + dx) for dy in reach for dx in reach]
+        return not any(target[p] == 255 for p in around if 0 <= p[0] < target.shape[0] and 0 <= p[1] < target.shape[1])
+
     true, predicted = outline(target), outline(prediction)
     rows = [
-        [point for point in predicted if near(point, true)],
-        predicted,
-        [point for point in true if near(point, predicted)],
-        true,
+        [point for point in predicted if counts(point) and near(point, true)],
+        [point for point in predicted if counts(point)],
+        [point for point in true if counts(point) and near(point, predicted)],
+        [point for point in true if counts(point)],
     ]
     return [[sum(point[2] == c for point in row) for c in range(num_classes)] for row in rows]
 
@@ -235,7 +241,7 @@ def test_outlines_that_are_met_equal_a_search_pixel_by_pixel(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(int(length) for length in rng.integers(5, 32, 2))
     target, prediction = blobs(rng, 4, shape), blobs(rng, 4, shape)
-    target[rng.random(shape) < 0.1] = 255
+    target[rng.random(shape) < 0.02] = 255
     for tolerance, distance in ((0.0075, 1), (2.0 / np.hypot(*shape), 2), (5.0 / np.hypot(*shape), 5)):
         found = outline_matches(target, prediction, num_classes=5, tolerance=float(tolerance))
         assert found.tolist() == slow_matches(target, prediction, 5, distance)
@@ -255,13 +261,27 @@ def test_a_square_that_is_moved_is_met_within_the_tolerance_only() -> None:
 def test_outlines_on_one_side_only_score_zero_and_the_edges_are_none() -> None:
     one, flat = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
     one[10:20, 10:20] = 1
-    for pair in ((one, flat), (flat, one)):
-        assert boundary_f1(outline_matches(*pair, num_classes=2)).tolist() == [0.0, 0.0]
+    assert boundary_f1(outline_matches(one, flat, num_classes=2)).tolist() == [0.0, 0.0]
+    assert np.isnan(boundary_f1(outline_matches(flat, one, num_classes=2))).all()
     assert not outline_matches(flat, flat, num_classes=2).any()
     ignored = flat.copy()
     ignored[:, 20:] = 255
     assert not outline_matches(ignored, flat, num_classes=2).any()
     assert not outline_matches(ignored, np.where(ignored == 255, one, 0).astype(np.uint8), num_classes=2).any()
+
+
+def test_outlines_beside_an_ignored_border_do_not_count() -> None:
+    target = np.zeros((60, 60), np.uint8)
+    target[20:40, 20:40], target[23:37, 23:37] = 255, 1  # as the border of an object in Pascal VOC
+    prediction = np.zeros((60, 60), np.uint8)
+    prediction[22:38, 22:38] = 1
+    assert not outline_matches(target, prediction, num_classes=2).any()
+    prediction[:] = 0
+    prediction[22:38, 5:38] = 1  # one side far from the border
+    counts = outline_matches(target, prediction, num_classes=2)
+    assert counts[1].min() > 10
+    assert not counts[[0, 2, 3]].any()
+    assert np.isnan(boundary_f1(counts)).all()
 
 
 def test_boundary_f1_of_sums_is_that_of_the_summed_pixels() -> None:

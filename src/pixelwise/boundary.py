@@ -11,7 +11,8 @@ Boundary F1 asks which share of the outlines themselves is met within a toleranc
 share of the predicted outline that lies within the tolerance of the true one, recall the share of the true outline
 that lies within it of the predicted one, F1 their harmonic mean. Departs: they average over images, here pixels are
 summed over the dataset, as for IoU; distance is measured in squares. The edge of the image and the rim of an ignored
-region are no outlines here, and nothing in an ignored region counts.
+region are no outlines here, and no outline counts that lies within the tolerance of an ignored pixel, as what it should
+be compared with may lie there.
 """
 
 from __future__ import annotations
@@ -84,25 +85,27 @@ def outline_matches(
     """
     distance = band_width(*target.shape, dilation_ratio=tolerance)
     labelled = target != ignore_index
+    counted = labelled if labelled.all() else ~_grown(~labelled, distance)
     true, predicted = (_outlines(labels, labelled, ignore_index) for labels in (target, prediction))
     counts = np.zeros((4, num_classes), np.int64)
-    counts[1], counts[3] = (np.bincount(labels.ravel(), minlength=256)[:num_classes] for labels in (predicted, true))
-    for label in np.flatnonzero(counts[1] * counts[3]):
+    for row, labels in ((1, predicted), (3, true)):
+        counts[row] = np.bincount(labels[counted], minlength=256)[:num_classes]
+    for label in np.flatnonzero(counts[1] + counts[3]):
         of_truth, of_answer = true == label, predicted == label
-        counts[0, label] = (_grown(of_truth, distance) & of_answer).sum()
-        counts[2, label] = (_grown(of_answer, distance) & of_truth).sum()
+        counts[0, label] = (_grown(of_truth, distance) & of_answer & counted).sum()
+        counts[2, label] = (_grown(of_answer, distance) & of_truth & counted).sum()
     return counts
 
 
 def boundary_f1(counts: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Boundary F1 per class, of counts as `outline_matches` gives them, or sums of them: (..., 4, C) -> (..., C).
 
-    nan where neither mask has an outline of the class, 0 where only one of them has.
+    nan where the ground truth has no outline of the class that counts, 0 where the prediction meets none of it.
     """
     near_truth, predicted, near_answer, true = np.moveaxis(np.asarray(counts, np.float64), -2, 0)
     precision, recall = np.nan_to_num(ratio(near_truth, predicted)), np.nan_to_num(ratio(near_answer, true))
     value = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
-    return np.where(predicted + true > 0, value, np.nan)
+    return np.where(true > 0, value, np.nan)
 
 
 def _outlines(labels: NDArray[np.uint8], labelled: NDArray[np.bool_], ignore_index: int) -> NDArray[np.uint8]:
