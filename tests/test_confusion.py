@@ -44,13 +44,26 @@ def test_rows_are_ground_truth_and_columns_prediction() -> None:
 def test_counts_equal_a_pixel_by_pixel_loop() -> None:
     rng = np.random.default_rng(1)
     for _ in range(2000):
-        num_classes = int(rng.integers(1, 8))
+        num_classes = int(rng.integers(1, 20))
         shape = (int(rng.integers(1, 7)), int(rng.integers(1, 9)))
         target, prediction = random_pair(rng, num_classes, shape, float(rng.choice([0, 0.3, 1])))
         matrix = ConfusionMatrix(num_classes)
         alone = matrix.update(target, prediction)
         assert matrix.counts.tolist() == alone.tolist() == counted_by_hand(target, prediction, num_classes)
         assert matrix.ignored_pixels == (target == 255).sum()
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 11, 15, 16])
+def test_the_table_has_every_ignored_pixel_too(num_classes: int) -> None:
+    rng = np.random.default_rng(num_classes)
+    for ignore_index in (num_classes, 200, 255):
+        for shape in ((1, 1), (3, 5), (8, 9), (64, 33)):
+            target, prediction = random_pair(rng, num_classes, shape, 0.3)
+            target[target == 255] = ignore_index
+            table = pair_histogram(target, prediction, num_classes=num_classes, ignore_index=ignore_index)
+            expected = np.zeros((256, 256), np.int64)
+            np.add.at(expected, (target.ravel(), prediction.ravel()), 1)
+            assert np.array_equal(table, expected)
 
 
 def test_all_255_classes_and_an_ignore_index_other_than_255() -> None:
