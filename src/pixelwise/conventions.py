@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.confusion import mean_of_defined, ratio
+from pixelwise.confusion import intersection_and_union, mean_of_defined, ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,9 @@ def conventions(counts: NDArray[np.int64]) -> tuple[Convention, ...]:
     Args:
         counts: (C, C) pixels, row = class in the ground truth, column = class predicted; no ignored pixels.
     """
-    correct, truth = np.diagonal(counts), counts.sum(axis=1)
-    iou = ratio(correct, truth + counts.sum(axis=0) - correct)
+    iou = ratio(*intersection_and_union(counts))
     usual = float(mean_of_defined(iou))
-    in_truth = iou[truth > 0]
+    in_truth = iou[counts.sum(axis=1) > 0]
     return (
         Convention("pixelwise", usual, "in neither mask: left out, named; predicted only: 0"),
         Convention("mmsegmentation IoUMetric mIoU", usual, "in neither mask: left out; predicted only: 0"),

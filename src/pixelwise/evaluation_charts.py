@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pixelwise.calibration import BINS
 from pixelwise.confusion import ratio
-from pixelwise.pages import svg, svg_text
+from pixelwise.pages import shortened, svg, svg_text
 
 _NAMES, _LONGEST = 150, 18  # room for the names of the classes in pixels; letters of them
 _SIDE = 300
@@ -32,9 +32,9 @@ def confusion_chart(counts: NDArray[np.int64], names: Sequence[str]) -> str:
     ]
     for row, name in enumerate(names):
         middle = cell * row + cell / 2
-        parts.append(svg_text(_NAMES - 8, round(_NAMES + middle + 4), _short(name), "", "end", name))
+        parts.append(svg_text(_NAMES - 8, round(_NAMES + middle + 4), shortened(name, _LONGEST), "", "end", name))
         place = f"translate({_NAMES + middle + 4:.1f} {_NAMES - 8}) rotate(-45)"
-        parts.append(f'<g transform="{place}">{svg_text(0, 0, _short(name), "", "start", name)}</g>')
+        parts.append(f'<g transform="{place}">{svg_text(0, 0, shortened(name, _LONGEST), "", "start", name)}</g>')
         for column, answer in enumerate(names):
             parts += _cell(row, column, cell, float(shares[row, column]), f"{name} taken for {answer}", counts)
     width, height = _NAMES + side + 100, _NAMES + side + 4
@@ -92,7 +92,3 @@ def reliability_chart(bins: NDArray[np.float64]) -> str:
         svg_text(left, bottom + 36, "share of the pixels", "soft"),
     ]
     return svg(left + _SIDE + 20, bottom + 48 + low, parts, "Reliability diagram")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

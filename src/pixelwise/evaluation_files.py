@@ -22,9 +22,9 @@ from pixelwise.conventions import conventions
 from pixelwise.data.sample import Sample
 from pixelwise.evaluate import Evaluation
 from pixelwise.evaluation_charts import confusion_chart, reliability_chart
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
 from pixelwise.files import write_atomically
-from pixelwise.pages import data_uri, document, html_table
+from pixelwise.pages import document, html_table, picture
 from pixelwise.sheet import comparison_sheet
 
 Show = Callable[[str], tuple[Sample, NDArray[np.uint8]]]
@@ -64,7 +64,7 @@ def write_json(
         },
         "confusion": evaluation.matrix.to_json(),
         "conventions": [
-            {**asdict(each), "mean_iou": _number(each.mean_iou)} for each in conventions(_counts(evaluation))
+            {**asdict(each), "mean_iou": _number(each.mean_iou)} for each in conventions(evaluation.matrix.counts)
         ],
         "photos": [
             {"id": name, "mean_iou": _number(iou), "pixel_accuracy": _number(share)}
@@ -109,7 +109,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
     """
     mean, photos = figures.overall["mean_iou"], len(evaluation.ids)
     title = f"{about['model']} on {about['data']}"
-    verdict = f"Mean IoU {_share(mean.estimate)} on {photos} photos, 95 % interval {_range(mean)}."
+    verdict = f"Mean IoU {rounded(mean.estimate)} on {photos} photos, 95 % interval {_range(mean)}."
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict note">{verdict}</p>',
@@ -121,7 +121,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
         *_pictures(evaluation, show),
         "<h2>What is taken for what</h2>",
         '<p class="soft">A row a class of the ground truth, in per cent of its pixels.</p>',
-        f'<div class="wide">{confusion_chart(_counts(evaluation), evaluation.classes.names)}</div>',
+        f'<div class="wide">{confusion_chart(evaluation.matrix.counts, evaluation.classes.names)}</div>',
         "<h2>Is it right as often as it is sure?</h2>",
         '<p class="soft">Pixels by the probability of their predicted class; bars below the line: too sure.</p>',
         f'<div class="wide">{reliability_chart(evaluation.counts.reliability.sum(axis=0))}</div>',
@@ -147,13 +147,13 @@ def _overall(evaluation: Evaluation, figures: Figures) -> list[str]:
     rows = []
     for key in overall_keys(evaluation.classes):
         name, told = OVERALL[key]
-        rows.append([name, _share(figures.overall[key].estimate), _range(figures.overall[key]), told])
+        rows.append([name, rounded(figures.overall[key].estimate), _range(figures.overall[key]), told])
     return ["<h2>Over all classes</h2>", html_table(["figure", "value", "95 % interval", "what it is"], rows)]
 
 
 def _per_class(evaluation: Evaluation, figures: Figures) -> list[str]:
     classes = for_display(evaluation.classes)
-    truth = _counts(evaluation).sum(axis=1)
+    truth = evaluation.matrix.counts.sum(axis=1)
     shares = ratio(truth, np.full(len(truth), truth.sum()))
     head = "".join(f'<th title="{escape(told)}">{escape(name)}</th>' for name, told in PER_CLASS.values())
     rows = []
@@ -161,7 +161,7 @@ def _per_class(evaluation: Evaluation, figures: Figures) -> list[str]:
         values = {key: intervals[i] for key, intervals in figures.per_class.items()}
         swatch = f'<span class="swatch" style="background:rgb{colour}"></span>'
         cells = "".join(
-            f'<td class="number" title="{_range(value)}">{_share(value.estimate)}</td>' for value in values.values()
+            f'<td class="number" title="{_range(value)}">{rounded(value.estimate)}</td>' for value in values.values()
         )
         rows.append(
             f"<tr><td>{swatch}{escape(name)}</td>"
@@ -204,16 +204,12 @@ def _pictures(evaluation: Evaluation, show: Show) -> list[str]:
         buffer = io.BytesIO()
         Image.fromarray(sheet).save(buffer, "JPEG", quality=85)
         text = f"{kind}: photo, ground truth, prediction, errors in red; the number is the photo's own mean IoU."
-        body += [
-            f"<h2>{kind}</h2>",
-            f'<figure><img alt="{escape(text)}" src="{data_uri(buffer.getvalue())}">'
-            f"<figcaption>{escape(text)}</figcaption></figure>",
-        ]
+        body += [f"<h2>{kind}</h2>", picture(buffer.getvalue(), text)]
     return body
 
 
 def _conventions(evaluation: Evaluation) -> list[str]:
-    rows = [[each.tool, _share(each.mean_iou), each.how] for each in conventions(_counts(evaluation))]
+    rows = [[each.tool, rounded(each.mean_iou), each.how] for each in conventions(evaluation.matrix.counts)]
     return [
         "<h2>What other tools would print</h2>",
         '<p class="soft">The mean IoU of the same confusion matrix, by what they do with a class that is in neither '
@@ -229,17 +225,9 @@ def _failures(evaluation: Evaluation) -> list[str]:
     return [f'<p class="error">{len(evaluation.failed)} photos could not be measured:</p>', f"<ul>{items}</ul>"]
 
 
-def _counts(evaluation: Evaluation) -> NDArray[np.int64]:
-    return evaluation.matrix.counts
-
-
 def _photo_accuracies(evaluation: Evaluation) -> NDArray[np.float64]:
     counts = evaluation.counts.confusion
     return ratio(np.trace(counts, axis1=1, axis2=2), counts.sum(axis=(1, 2)))
-
-
-def _share(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 def _range(value: Interval) -> str:

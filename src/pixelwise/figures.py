@@ -6,6 +6,7 @@ the sums over the photos themselves and to those over each of the bootstrap's dr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,11 @@ PER_CLASS = {
 def overall_keys(classes: ClassTable) -> list[str]:
     """The figures of `OVERALL` that say something of these classes: without a background there is no foreground."""
     return [key for key in OVERALL if classes.has_background or key != "foreground_mean_iou"]
+
+
+def rounded(value: float) -> str:
+    """A figure to read."""
+    return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
 @dataclass(frozen=True, slots=True)

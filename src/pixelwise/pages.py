@@ -62,6 +62,17 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many letters; what is cut off is an ellipsis."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def picture(data: bytes, caption: str, *, kind: str = "jpeg") -> str:
+    """A picture with its caption, plain text, below it."""
+    source, text = data_uri(data, kind=kind), escape(caption)
+    return f'<figure><img alt="{text}" src="{source}"><figcaption>{text}</figcaption></figure>'
+
+
 def svg(width: float, height: float, parts: Sequence[str], title: str) -> str:
     """A drawing of so many pixels; its parts are SVG, what came from outside escaped in them."""
     return (

@@ -14,7 +14,7 @@ from rich.text import Text
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console
 
@@ -112,12 +112,12 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
     for heading in ("class", *(name for name, _ in PER_CLASS.values())):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for i, name in enumerate(evaluation.classes.names):
-        table.add_row(name, *(_share(values[i].estimate) for values in figures.per_class.values()))
+        table.add_row(name, *(rounded(values[i].estimate) for values in figures.per_class.values()))
     out.print(table)
     shown = overall_keys(evaluation.classes)
     means = {OVERALL[key][0]: figures.overall[key] for key in shown} | dict(subset)
     widest = max(map(len, means))
-    lines = [f"{name:{widest}}   {_share(value.estimate)}   {_interval(value)}" for name, value in means.items()]
+    lines = [f"{name:{widest}}   {rounded(value.estimate)}   {_interval(value)}" for name, value in means.items()]
     lines += ["Intervals: 95 %, bootstrap over photos.", *evaluation.scores.remarks(evaluation.classes)]
     out.print("\n".join(lines), soft_wrap=True)
     for _, reason in evaluation.failed:
@@ -133,9 +133,5 @@ def _percent(share: float) -> str:
     return "<0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")
 
 
-def _share(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3f}"
-
-
 def _interval(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f"({_share(interval.low)} to {_share(interval.high)})"
+    return "" if math.isnan(interval.low) else f"({rounded(interval.low)} to {rounded(interval.high)})"

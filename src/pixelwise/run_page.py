@@ -10,7 +10,7 @@ from typing import Any
 
 from pixelwise.bundle import Bundle
 from pixelwise.files import write_atomically
-from pixelwise.pages import data_uri, document, html_table
+from pixelwise.pages import document, html_table, picture
 from pixelwise.run_directory import RunDirectory
 from pixelwise.run_log import read_log
 from pixelwise.settings import shown
@@ -43,7 +43,7 @@ def write_run_page(run: RunDirectory, bundle: Bundle) -> Path:
         f"<pre>pixelwise segment PHOTO --model {escape(str(run.model))}</pre>",
         *(_metrics(name, figures) for name, figures in config.metrics.items()),
         "<h2>How it went</h2>",
-        _picture(run.curves, "Loss, pixel accuracy and mean IoU over the run.", kind="png"),
+        picture(run.curves.read_bytes(), "Loss, pixel accuracy and mean IoU over the run.", kind="png"),
         *_validation_pictures(run, best["step"]),
         *_choices(run),
         "<h2>The recipe</h2>",
@@ -79,12 +79,10 @@ def _validation_pictures(run: RunDirectory, best_step: int) -> list[str]:
     paths = sorted(run.pictures.glob("step-*.jpg"))
     steps = {int(path.stem.split("-")[1]): path for path in paths}
     wanted = [step for step in dict.fromkeys([*list(steps)[:1], best_step, *list(steps)[-1:]]) if step in steps]
-    return [_picture(steps[step], f"After {step} steps: photo, truth, answer.") for step in sorted(wanted)[:_PICTURES]]
-
-
-def _picture(path: Path, caption: str, *, kind: str = "jpeg") -> str:
-    source = data_uri(path.read_bytes(), kind=kind)
-    return f'<figure><img alt="{escape(caption)}" src="{source}"><figcaption>{escape(caption)}</figcaption></figure>'
+    return [
+        picture(steps[step].read_bytes(), f"After {step} steps: photo, truth, answer.")
+        for step in sorted(wanted)[:_PICTURES]
+    ]
 
 
 def _choices(run: RunDirectory) -> list[str]:

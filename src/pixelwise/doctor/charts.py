@@ -8,9 +8,10 @@ from html import escape
 
 from pixelwise.colours import distinct_colours, for_display
 from pixelwise.doctor.survey import SplitFacts
-from pixelwise.pages import svg, svg_text
+from pixelwise.pages import shortened, svg, svg_text
 
 _ROW, _NAME, _BAR = 26, 150, 150  # pixels
+_LONGEST = 20  # letters of a name
 _SIDE = 320
 
 
@@ -28,7 +29,7 @@ def class_chart(splits: Sequence[SplitFacts]) -> str:
     ]
     for row, (name, colour) in enumerate(zip(names, colours, strict=True)):
         top = _ROW * (row + 1)
-        parts.append(svg_text(_NAME - 10, top + 17, _short(name), "", "end", name))
+        parts.append(svg_text(_NAME - 10, top + 17, shortened(name, _LONGEST), "", "end", name))
         for number, split in enumerate(splits):
             share, photos = float(split.shares[row]), int(split.photos_with[row])
             left, length = _NAME + column * number, max(_BAR * math.sqrt(share / highest), float(share > 0))
@@ -76,7 +77,3 @@ def size_chart(splits: Sequence[SplitFacts]) -> str:
 def percent(share: float) -> str:
     """A share to read: what is there is never told as nothing."""
     return "<0.01 %" if 0 < share < 0.00005 else f"{share:.2%}".replace("%", " %")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 20 else f"{name[:19]}…"
