@@ -5,6 +5,7 @@ NumPy arrays in, NumPy arrays or files out.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,14 +97,20 @@ def _compared(
     labelled = mask != classes.ignore_index
     right = f"{(mask == prediction)[labelled].mean():.1%} right" if labelled.any() else "nothing labelled"
     small, truth, answer = fit_photo(photo), fit_mask(mask), fit_mask(prediction)
-    faint = (small.mean(axis=2, keepdims=True) / 2 + 112).astype(np.uint8).repeat(3, axis=2)
-    faint[(truth != answer) & (truth != classes.ignore_index)] = _WRONG
+    wrong = marked_photo(small, (truth != answer) & (truth != classes.ignore_index))
     return [
         Cell(small, name),
         Cell(labelled_photo(small, truth, classes), "truth"),
         Cell(labelled_photo(small, answer, classes), "prediction"),
-        Cell(_hatched(faint, truth, classes), right),
+        Cell(_hatched(wrong, truth, classes), right),
     ]
+
+
+def marked_photo(photo: NDArray[np.uint8], marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The photo faint and grey, with the marked pixels in red: uint8 (H, W, 3)."""
+    faint: NDArray[np.uint8] = (photo.mean(axis=2, keepdims=True) / 2 + 112).astype(np.uint8).repeat(3, axis=2)
+    faint[marked] = _WRONG
+    return faint
 
 
 def labelled_photo(photo: NDArray[np.uint8], mask: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
@@ -119,21 +126,30 @@ def _hatched(picture: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Class
     return picture
 
 
-def _size(height: int, width: int) -> tuple[int, int]:
-    """Width and height, in Pillow's order, with the longer side as long as a cell's."""
-    scale = _SIDE / max(height, width)
+def _size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Width and height, in Pillow's order, with the longer side so long."""
+    scale = side / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def fit_photo(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photo (H, W, 3) as large as a cell."""
-    size = _size(*photo.shape[:2])
+def fit_photo(photo: NDArray[np.uint8], side: int = _SIDE) -> NDArray[np.uint8]:
+    """A photo (H, W, 3) with its longer side so long, by default as a cell's."""
+    height, width = photo.shape[:2]
+    size = _size(height, width, side)
     return np.array(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def fit_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask (H, W) as large as a cell, by nearest pixel."""
-    return np.array(Image.fromarray(mask).resize(_size(*mask.shape), Image.Resampling.NEAREST))
+def fit_mask(mask: NDArray[np.uint8], side: int = _SIDE) -> NDArray[np.uint8]:
+    """A mask (H, W) likewise, by nearest pixel."""
+    height, width = mask.shape
+    return np.array(Image.fromarray(mask).resize(_size(height, width, side), Image.Resampling.NEAREST))
+
+
+def jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture, uint8 (H, W, 3), as a JPEG file for a page."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
 
 
 def shares_of(
