@@ -107,7 +107,7 @@ class Segmenter:
         """
         height, width = pixels.shape[:2]
         seen = self._seen(pixels)
-        if self._is_one_tile(seen):
+        if max(seen.shape[:2]) <= self.tiling.size:
             return _decide(self._probabilities(seen), height, width)
         mask = np.empty((height, width), np.uint8)
         confidence = np.empty((height, width), np.float16)
@@ -125,7 +125,7 @@ class Segmenter:
         """
         height, width = pixels.shape[:2]
         seen = self._seen(pixels)
-        if self._is_one_tile(seen):
+        if max(seen.shape[:2]) <= self.tiling.size:
             return _magnify(self._probabilities(seen), height, width)
         answer = np.empty((len(self.classes), height, width), np.float32)
         for (rows, columns), box, values in self._tiles(seen, height, width):
@@ -135,9 +135,6 @@ class Segmenter:
     def _seen(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The photo as large as the network is to see it, before padding: uint8 (h, w, 3)."""
         return _shrink(pixels, *self._inner_size(*pixels.shape[:2]))
-
-    def _is_one_tile(self, seen: NDArray[np.uint8]) -> bool:
-        return max(seen.shape[:2]) <= self.tiling.size
 
     def _tiles(
         self, seen: NDArray[np.uint8], height: int, width: int, advance: Advance = lambda share: None
