@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise import __version__, cli_options
-from pixelwise.cli_options import load_segmenter, parse_size
-from pixelwise.errors import PixelwiseError
+from pixelwise import cli_options
+from pixelwise.cli_options import describe_model, load_segmenter, parse_map, parse_size
 from pixelwise.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def evaluate(
     layout = recognise(data) if layout == "auto" else layout
     dataset = open_dataset(layout, data, split, parse_values(options))
     segmenter = load_segmenter(model, engine=engine, precision=precision, photos=None, size=parse_size(size), flip=flip)
-    mapping = _parse_map(maps)
+    mapping = parse_map(maps)
     subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
     names = dataset.classes.names
     files = [file for file in (save, csv, html) if file is not None]
@@ -92,11 +91,7 @@ def evaluate(
     about = {
         "model": model,
         "data": f"{data.name or data.resolve().name}, split {split}",
-        "photos seen at": {"auto": "the model's size", "native": "their own size"}.get(size, f"{size} pixels"),
-        "mirrored too": "yes" if flip else "no",
-        "classes counted as": ", ".join(maps) or "their own names",
-        "engine": f"{segmenter.engine.name}, {segmenter.engine.precision}",
-        "pixelwise": __version__,
+        **describe_model(segmenter, size=size, flip=flip, maps=maps),
     }
     if save is not None:
         write_json(save, evaluation, figures, about, subset=further)
@@ -113,13 +108,3 @@ def evaluate(
     for file in files:
         print(f"-> {file}")
     return 1 if evaluation.failed else 0
-
-
-def _parse_map(pairs: tuple[str, ...]) -> dict[str, str]:
-    mapping = {}
-    for pair in pairs:
-        name, equals, target = (part.strip() for part in pair.partition("="))
-        if not (name and equals and target):
-            raise PixelwiseError(f"--map takes a class of the model and one of the data, as in cat=pet, not {pair!r}.")
-        mapping[name] = target
-    return mapping

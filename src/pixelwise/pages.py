@@ -38,15 +38,16 @@ a { color: inherit; }
 """
 
 
-def document(title: str, body: Sequence[str]) -> str:
+def document(title: str, body: Sequence[str], *, style: str = "") -> str:
     """A whole page.
 
     Args:
         title: plain text.
         body: pieces of HTML, what came from outside escaped in them.
+        style: further rules of CSS, for what only this page has.
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
+    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}{style}</style></head>\n<body>'
     return "\n".join([start, *body, "</body></html>\n"])
 
 

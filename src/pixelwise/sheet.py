@@ -96,19 +96,27 @@ def _compared(
     labelled = mask != classes.ignore_index
     right = f"{(mask == prediction)[labelled].mean():.1%} right" if labelled.any() else "nothing labelled"
     small, truth, answer = fit_photo(photo), fit_mask(mask), fit_mask(prediction)
-    faint = (small.mean(axis=2, keepdims=True) / 2 + 112).astype(np.uint8).repeat(3, axis=2)
-    faint[(truth != answer) & (truth != classes.ignore_index)] = _WRONG
+    wrong = (truth != answer) & (truth != classes.ignore_index)
     return [
         Cell(small, name),
         Cell(labelled_photo(small, truth, classes), "truth"),
         Cell(labelled_photo(small, answer, classes), "prediction"),
-        Cell(_hatched(faint, truth, classes), right),
+        Cell(marked_photo(small, truth, wrong, classes), right),
     ]
 
 
 def labelled_photo(photo: NDArray[np.uint8], mask: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
     """The mask over its photo, what is ignored hatched: uint8 (H, W, 3)."""
     return _hatched(overlay(photo, mask, classes, opacity=0.45), mask, classes)
+
+
+def marked_photo(
+    photo: NDArray[np.uint8], mask: NDArray[np.uint8], marked: NDArray[np.bool_], classes: ClassTable
+) -> NDArray[np.uint8]:
+    """The photo pale and grey, what is marked, bool (H, W), in red, what the mask ignores hatched: uint8 (H, W, 3)."""
+    faint = (photo.mean(axis=2, keepdims=True) / 2 + 112).astype(np.uint8).repeat(3, axis=2)
+    faint[marked] = _WRONG
+    return _hatched(faint, mask, classes)
 
 
 def _hatched(picture: NDArray[np.uint8], mask: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
@@ -119,21 +127,21 @@ def _hatched(picture: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Class
     return picture
 
 
-def _size(height: int, width: int) -> tuple[int, int]:
-    """Width and height, in Pillow's order, with the longer side as long as a cell's."""
-    scale = _SIDE / max(height, width)
+def _size(height: int, width: int, *, side: int) -> tuple[int, int]:
+    """Width and height, in Pillow's order, with the longer side of so many pixels."""
+    scale = side / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def fit_photo(photo: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A photo (H, W, 3) as large as a cell."""
-    size = _size(*photo.shape[:2])
+def fit_photo(photo: NDArray[np.uint8], *, side: int = _SIDE) -> NDArray[np.uint8]:
+    """A photo (H, W, 3) as large as a cell, or with a longer side of so many pixels."""
+    size = _size(*photo.shape[:2], side=side)
     return np.array(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def fit_mask(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A mask (H, W) as large as a cell, by nearest pixel."""
-    return np.array(Image.fromarray(mask).resize(_size(*mask.shape), Image.Resampling.NEAREST))
+def fit_mask(mask: NDArray[np.uint8], *, side: int = _SIDE) -> NDArray[np.uint8]:
+    """A mask (H, W) likewise, by nearest pixel."""
+    return np.array(Image.fromarray(mask).resize(_size(*mask.shape, side=side), Image.Resampling.NEAREST))
 
 
 def shares_of(
