@@ -53,21 +53,34 @@ LAYERS = (
     ),
     Layer("part", runtime="figures", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained preview run_state configure"),
-    Layer("verb", runtime="api batch evaluate doctor", training="validation"),
+    Layer("verb", runtime="api audit batch evaluate doctor", training="validation"),
     Layer("verb", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
-    Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts"),
+    Layer(
+        "cli", runtime="report listing doctor.summary cli_options evaluation_charts audit_files audit_page audit_report"
+    ),
     Layer("cli", runtime="evaluation_files"),
-    Layer("cli", runtime="cli_data cli_evaluate"),
+    Layer("cli", runtime="cli_audit cli_data cli_evaluate"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-# pyarrow is an extra of its own.
-RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "yaml", "openvino", "onnxruntime", "pyarrow"}
+# pyarrow and cleanlab are extras of their own.
+RUNTIME_PACKAGES = {
+    "numpy",
+    "PIL",
+    "rich",
+    "click",
+    "platformdirs",
+    "yaml",
+    "openvino",
+    "onnxruntime",
+    "pyarrow",
+    "cleanlab",
+}
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
 # converted first.
@@ -86,6 +99,7 @@ HEAVY = [
     "matplotlib",
     "scipy",
     "pyarrow",
+    "cleanlab",
 ]
 
 # What `import pixelwise` must not load.

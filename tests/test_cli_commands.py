@@ -15,7 +15,7 @@ from pixelwise import load
 from pixelwise.cli import main
 from pixelwise.masks import read_index_mask
 
-COMMANDS = ("segment", "evaluate", "train", "doctor", "describe", "models")
+COMMANDS = ("segment", "evaluate", "audit", "train", "doctor", "describe", "models")
 
 
 def without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
