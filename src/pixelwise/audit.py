@@ -159,7 +159,9 @@ class Auditor:
         doubtful = np.zeros(labelled.shape, np.bool_)
         if not counts[: len(self.classes)].any():
             return Opinion(float("nan"), answer, doubtful)
-        score, pixel_scores = quality(sample.mask[labelled], probabilities[:, labelled])
+        # Where all is labelled, without a copy of what may be a gigabyte.
+        chosen = probabilities.reshape(len(probabilities), -1) if labelled.all() else probabilities[:, labelled]
+        score, pixel_scores = quality(sample.mask[labelled], chosen)
         doubtful[labelled] = pixel_scores < DOUBT
         doubtful &= sample.mask != answer  # of many classes, even the most probable may be below it
         return Opinion(score, answer, doubtful)

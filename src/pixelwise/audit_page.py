@@ -39,8 +39,10 @@ nav a { flex: none; width: 6rem; padding: .3rem; border: 1px solid var(--line); 
 nav a[aria-current] { outline: 2px solid var(--note); outline-offset: -1px; }
 nav img { display: block; width: 100%; height: 4.5rem; object-fit: contain; }
 .steps { position: sticky; top: 0; z-index: 1; display: flex; gap: .8rem; align-items: center; padding: .5rem 0;
-  background: var(--paper); }
+  background: var(--paper); white-space: nowrap; }
 .steps[hidden] { display: none; }
+@media (max-width: 30rem) { .steps .soft { display: none; } }
+section { scroll-margin-top: 4rem; }
 button { font: inherit; color: inherit; padding: .4rem 1rem; border: 1px solid var(--line); border-radius: 6px;
   background: var(--card); cursor: pointer; } button:disabled { opacity: .4; cursor: default; }
 h3 { font-size: 1.05rem; margin: 1.2rem 0 .2rem; overflow-wrap: anywhere; }
@@ -154,10 +156,12 @@ def _section(rank: int, photo: AuditedPhoto, sample: Sample, opinion: Opinion, c
     }
     words = "; ".join(told(swap, photo.labelled, classes) for swap in photo.swaps[:_SWAPS])
     figures = "".join(picture(_jpeg(drawn), caption) for caption, drawn in pictures.items())
+    told_all = f"Score {rounded(photo.score)}, {percent(photo.doubted_share)} of the labelled pixels doubted"
+    sentence = f"{told_all}: {words}." if words else f"{told_all}."
+    unbroken = escape(sentence.replace(" %", "\N{NO-BREAK SPACE}%"))
     return (
-        f'<section id="photo-{rank}"><h3>{rank}. {escape(photo.id)}</h3>'
-        f"<p>Score {rounded(photo.score)}, {percent(photo.doubted_share)} of the labelled pixels doubted"
-        f'{f": {escape(words)}" if words else ""}.</p><div class="four">{figures}</div></section>'
+        f'<section id="photo-{rank}"><h3>{rank}. {escape(photo.id)}</h3><p>{unbroken}</p>'
+        f'<div class="four">{figures}</div></section>'
     )
 
 
