@@ -36,7 +36,7 @@ class Layer:
 LAYERS = (
     Layer("leaf", runtime="errors watcher pages machine"),
     Layer("leaf", runtime="files labels decoding settings"),
-    Layer("leaf", training="run_directory"),
+    Layer("leaf", runtime="run_directory"),
     Layer("leaf", runtime="images masks"),
     Layer(
         "part",
@@ -45,7 +45,7 @@ LAYERS = (
     ),
     Layer(
         "part",
-        runtime="panel bootstrap boundary bundle data calibration matching conventions",
+        runtime="panel bootstrap boundary bundle data calibration matching conventions significance",
         training="acceleration models optimization",
     ),
     Layer(
@@ -53,15 +53,14 @@ LAYERS = (
     ),
     Layer("part", runtime="figures", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained preview run_state configure"),
-    Layer("verb", runtime="api audit batch evaluate doctor", training="validation"),
+    Layer("verb", runtime="api audit batch evaluate doctor cost", training="validation"),
+    Layer("verb", runtime="compare"),
     Layer("verb", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
-    Layer(
-        "cli", runtime="report listing doctor.summary cli_options evaluation_charts audit_files audit_page audit_report"
-    ),
-    Layer("cli", runtime="evaluation_files"),
+    Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts comparison_charts audit_report"),
+    Layer("cli", runtime="evaluation_files comparison_files audit_files audit_page"),
     Layer("cli", runtime="cli_audit cli_data cli_evaluate"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),

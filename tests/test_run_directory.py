@@ -148,3 +148,13 @@ def test_a_directory_with_a_run_goes_on_with_the_same_recipe_only(tmp_path: Path
     with pytest.raises(RecipeError, match="another recipe than the one given") as caught:
         run.check("name: b\n", resume=True)
     assert str(run.recipe) in str(caught.value)
+
+
+def test_the_clock_says_what_was_noted_and_nothing_where_it_cannot_be_read(tmp_path: Path):
+    directory = RunDirectory(tmp_path)
+    assert directory.seconds() == 0
+    directory.note_seconds(61.26)
+    assert directory.seconds() == 61.3
+    for damaged in ("", "{}", "[]", '{"seconds": "soon"}', '{"seconds": null}'):
+        directory.clock.write_text(damaged)
+        assert directory.seconds() == 0

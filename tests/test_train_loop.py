@@ -136,6 +136,7 @@ def test_a_damaged_checkpoint_is_passed_over_aloud_and_the_end_is_the_same(
     said = go(workplace, run, resume=True)
     assert any(str(newest) in text and "damaged" in text for text in said)
     assert any(f"Goes on from step 5 ({older.name})" in text for text in said)
+    assert RunDirectory(run).seconds() > RunDirectory(whole_run).seconds() > 0
     assert len(checkpoints(run)) == 2  # the damaged one gave way to one of the same step
     assert older in checkpoints(run)
     assert not differences(whole_run, run)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.confusion import pair_histogram
+from pixelwise.confusion import check_labels
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.errors import DataError, EngineError, PixelwiseError, needs_extra
 from pixelwise.figures import percent
@@ -147,17 +147,16 @@ class Auditor:
 
         Raises:
             DataError: the photo is so large that the probabilities of all its pixels would not fit `MOST_BYTES`.
-            MaskError: as `pixelwise.confusion.pair_histogram` says.
+            MaskError: as `pixelwise.confusion.check_labels` says.
             EngineError: the model cannot be run.
         """
         probabilities = self._probabilities(sample)
         answer = probabilities.argmax(axis=0).astype(np.uint8)
-        counts = pair_histogram(  # for its check of the mask
-            sample.mask, answer, num_classes=len(self.classes), ignore_index=self.classes.ignore_index, name=sample.id
-        )
-        labelled = sample.mask != self.classes.ignore_index
+        classes = self.classes
+        check_labels(sample.mask, answer, num_classes=len(classes), ignore_index=classes.ignore_index, name=sample.id)
+        labelled = sample.mask != classes.ignore_index
         doubtful = np.zeros(labelled.shape, np.bool_)
-        if not counts[: len(self.classes)].any():
+        if not labelled.any():
             return Opinion(float("nan"), answer, doubtful)
         # Where all is labelled, without a copy of what may be a gigabyte.
         chosen = probabilities.reshape(len(probabilities), -1) if labelled.all() else probabilities[:, labelled]

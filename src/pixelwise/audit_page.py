@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pixelwise.audit import DOUBT, Audit, AuditedPhoto, Opinion, told
 from pixelwise.colours import for_display
@@ -18,7 +16,7 @@ from pixelwise.figures import percent, rounded
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassTable
 from pixelwise.pages import data_uri, document, picture, shortened
-from pixelwise.sheet import fit_mask, fit_photo, labelled_photo, marked_photo
+from pixelwise.sheet import fit_mask, fit_photo, jpeg, labelled_photo, marked_photo
 
 Show = Callable[[str], tuple[Sample, Opinion]]
 """A photo's id -> the photo with its mask, and what the model thinks of it."""
@@ -140,7 +138,7 @@ def _verdict(audit: Audit) -> str:
 
 def _link(rank: int, photo: AuditedPhoto, pixels: NDArray[np.uint8]) -> str:
     name = escape(photo.id)
-    small = data_uri(_jpeg(fit_photo(pixels, side=_THUMBNAIL)))
+    small = data_uri(jpeg(fit_photo(pixels, side=_THUMBNAIL), quality=_QUALITY))
     text = f"{rank}. {escape(shortened(photo.id, 24))}"
     return f'<a href="#photo-{rank}" title="{name}"><img alt="" src="{small}">{text}</a>'
 
@@ -155,7 +153,7 @@ def _section(rank: int, photo: AuditedPhoto, sample: Sample, opinion: Opinion, c
         "doubtful pixels": marked_photo(pixels, mask, doubtful, classes),
     }
     words = "; ".join(told(swap, photo.labelled, classes) for swap in photo.swaps[:_SWAPS])
-    figures = "".join(picture(_jpeg(drawn), caption) for caption, drawn in pictures.items())
+    figures = "".join(picture(jpeg(drawn, quality=_QUALITY), caption) for caption, drawn in pictures.items())
     told_all = f"Score {rounded(photo.score)}, {percent(photo.doubted_share)} of the labelled pixels doubted"
     sentence = f"{told_all}: {words}." if words else f"{told_all}."
     unbroken = escape(sentence.replace(" %", "\N{NO-BREAK SPACE}%"))
@@ -163,12 +161,6 @@ def _section(rank: int, photo: AuditedPhoto, sample: Sample, opinion: Opinion, c
         f'<section id="photo-{rank}"><h3>{rank}. {escape(photo.id)}</h3><p>{unbroken}</p>'
         f'<div class="four">{figures}</div></section>'
     )
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=_QUALITY)
-    return buffer.getvalue()
 
 
 def _swatch(name: str, colour: tuple[int, int, int]) -> str:

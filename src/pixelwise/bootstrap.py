@@ -29,6 +29,15 @@ class Interval:
     low: float
     high: float
 
+    def __str__(self) -> str:
+        """The interval to read, without the figure."""
+        return "undefined" if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
+
+    def to_json(self) -> dict[str, float | None]:
+        """The figure as `value`, and the interval; null is undefined."""
+        numbers = {"value": self.estimate, "low": self.low, "high": self.high}
+        return {key: None if math.isnan(number) else float(number) for key, number in numbers.items()}
+
 
 def bootstrap_mean_iou(
     matrices: NDArray[np.int64], *, resamples: int = 2000, seed: int = 0, over: Sequence[int] | None = None

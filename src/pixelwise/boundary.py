@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.confusion import pair_histogram, ratio
+from pixelwise.confusion import check_labels, ratio
 from pixelwise.errors import PixelwiseError
 
 F1_TOLERANCE = 0.0075
@@ -182,9 +182,9 @@ class BoundaryIoU:
             (2, C) int64, intersections and unions of this pair alone.
 
         Raises:
-            MaskError: as `pixelwise.confusion.pair_histogram` says.
+            MaskError: as `pixelwise.confusion.check_labels` says.
         """
-        pair_histogram(target, prediction, num_classes=self.num_classes, ignore_index=self.ignore_index, name=name)
+        check_labels(target, prediction, num_classes=self.num_classes, ignore_index=self.ignore_index, name=name)
         labelled = target != self.ignore_index
         # What is predicted where nothing is labelled must not draw outlines of its own.
         prediction = np.where(labelled, prediction, target)

@@ -166,5 +166,12 @@ def _parse_height_width(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-for _command in (cli_evaluate.evaluate, cli_audit.audit, cli_data.doctor, cli_data.fetch, cli_data.train):
+for _command in (
+    cli_evaluate.evaluate,
+    cli_evaluate.compare,
+    cli_audit.audit,
+    cli_data.doctor,
+    cli_data.fetch,
+    cli_data.train,
+):
     app.add_command(_command)

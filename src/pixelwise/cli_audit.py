@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelwise import cli_options
-from pixelwise.cli_options import describe_model, load_segmenter, parse_map, parse_size
+from pixelwise.cli_options import data_told, describe_model, load_dataset, load_segmenter, parse_map, parse_size
 from pixelwise.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -26,13 +26,7 @@ Examples:
 
 @click.command(epilog=_AUDIT_EXAMPLES)
 @click.argument("model")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset's directory.")
-@click.option("--split", default="train", help="The split to audit.")
-@click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it.")
-@click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="Of the layout; repeatable.")
-@click.option(
-    "--map", "maps", metavar="CLASS=CLASS", multiple=True, help="What a class of the model counts as; repeatable."
-)
+@cli_options.dataset("train")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page to click through the worst photos.")
 @click.option("--top", type=click.IntRange(1), default=48, help="How many photos are on the page.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write all photos, ranked, to this JSON file.")
@@ -68,13 +62,10 @@ def audit(
     from pixelwise.audit_files import write_csv, write_json
     from pixelwise.audit_page import write_page
     from pixelwise.audit_report import print_audit
-    from pixelwise.data import open_dataset, recognise
     from pixelwise.report import check_request
-    from pixelwise.settings import parse_values
 
     need_cleanlab()
-    layout = recognise(data) if layout == "auto" else layout
-    dataset = open_dataset(layout, data, split, parse_values(options))
+    dataset = load_dataset(data, split, layout, options)
     mapping = parse_map(maps)
     files = [file for file in (save, csv, html) if file is not None]
     check_request(dataset.classes, over=(), files=files)  # now rather than after an hour
@@ -85,7 +76,7 @@ def audit(
     print_audit(found)
     about = {
         "model": model,
-        "data": f"{data.name or data.resolve().name}, split {split}",
+        "data": data_told(data, split),
         **describe_model(segmenter, size=size, flip=flip, maps=maps),
     }
     if save is not None:

@@ -1,22 +1,31 @@
-"""The command that measures a model."""
+"""The commands that measure models: one by itself, or several against each other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pixelwise import cli_options
-from pixelwise.cli_options import describe_model, load_segmenter, parse_map, parse_size
+from pixelwise.cli_options import data_told, describe_model, load_dataset, load_segmenter, parse_map, parse_size
+from pixelwise.errors import PixelwiseError
+from pixelwise.machine import cores, processor
 from pixelwise.terminal import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pixelwise.bundle import Bundle
+    from pixelwise.cost import Cost
+    from pixelwise.data import Dataset
     from pixelwise.data.sample import Sample
     from pixelwise.engine import EngineName, Precision
+    from pixelwise.segmenter import Segmenter
+
+_TIMED_PHOTOS = 5
 
 _EVALUATE_EXAMPLES = """\b
 Examples:
@@ -29,13 +38,7 @@ Examples:
 
 @click.command(epilog=_EVALUATE_EXAMPLES)
 @click.argument("model")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset's directory.")
-@click.option("--split", default="val", help="The split to measure on.")
-@click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it.")
-@click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="Of the layout; repeatable.")
-@click.option(
-    "--map", "maps", metavar="CLASS=CLASS", multiple=True, help="What a class of the model counts as; repeatable."
-)
+@cli_options.dataset("val")
 @click.option("--over", default="", help="Also the mean IoU over these classes, separated by commas.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with figures, charts and photos.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
@@ -66,16 +69,13 @@ def evaluate(
     that cannot be read are listed and left out; the exit status is 1 then.
     """
     from pixelwise.bootstrap import bootstrap_mean_iou
-    from pixelwise.data import open_dataset, recognise
     from pixelwise.evaluate import evaluate as measure
     from pixelwise.evaluate import predictor
     from pixelwise.evaluation_files import write_csv, write_json, write_page
     from pixelwise.figures import figures as figures_of
     from pixelwise.report import check_request, print_evaluation
-    from pixelwise.settings import parse_values
 
-    layout = recognise(data) if layout == "auto" else layout
-    dataset = open_dataset(layout, data, split, parse_values(options))
+    dataset = load_dataset(data, split, layout, options)
     segmenter = load_segmenter(model, engine=engine, precision=precision, photos=None, size=parse_size(size), flip=flip)
     mapping = parse_map(maps)
     subset = list(dict.fromkeys(name.strip() for name in over.split(",") if name.strip()))
@@ -90,7 +90,7 @@ def evaluate(
     print_evaluation(evaluation, figures, subset=further)
     about = {
         "model": model,
-        "data": f"{data.name or data.resolve().name}, split {split}",
+        "data": data_told(data, split),
         **describe_model(segmenter, size=size, flip=flip, maps=maps),
     }
     if save is not None:
@@ -108,3 +108,107 @@ def evaluate(
     for file in files:
         print(f"-> {file}")
     return 1 if evaluation.failed else 0
+
+
+_COMPARE_EXAMPLES = """\b
+Examples:
+  pixelwise compare runs/unet/model runs/segnet/model --data camvid --split test --html compare.html
+  pixelwise compare default deeplabv3_resnet50 --data VOC2012
+  pixelwise compare runs/a-*/model runs/b-*/model --data photos/ --save compare.json
+"""
+
+
+@click.command(epilog=_COMPARE_EXAMPLES)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL MODEL...")
+@cli_options.dataset("val")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with charts and photos to slide over.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
+@cli_options.size
+@cli_options.flip
+@cli_options.engine("openvino")
+@cli_options.precision
+def compare(
+    models: tuple[str, ...],
+    data: Path,
+    split: str,
+    layout: str,
+    options: tuple[str, ...],
+    maps: tuple[str, ...],
+    html: Path | None,
+    save: Path | None,
+    size: str,
+    flip: bool,
+    engine: EngineName,
+    precision: Precision,
+) -> int:
+    """Compare models on the same photos: accuracy, time, memory, and whether the photos can tell them apart.
+
+    Each MODEL is a name from `pixelwise models`, or a model's directory. Several trainings of one recipe with different
+    seeds count as one model. Photos that cannot be read are listed and left out; the exit status is 1 then.
+    """
+    from pixelwise.catalogue import find_model
+    from pixelwise.compare import Contender, seed_of
+    from pixelwise.compare import compare as measure
+    from pixelwise.comparison_files import write_json, write_page
+    from pixelwise.evaluate import predictor
+    from pixelwise.report import check_request, print_comparison
+
+    if len(models) < 2:
+        raise PixelwiseError("Comparing takes two models at least; for one there is `pixelwise evaluate`.")
+    dataset, mapping = load_dataset(data, split, layout, options), parse_map(maps)
+    files = [file for file in (save, html) if file is not None]
+    check_request(dataset.classes, over=(), files=files)
+    contenders, bundles = [], []
+    for model, name in zip(models, short_names(models), strict=True):
+        segmenter = load_segmenter(
+            model, engine=engine, precision=precision, photos=None, size=parse_size(size), flip=flip
+        )
+        bundles.append(find_model(model))
+        contenders.append(Contender(name, segmenter, *seed_of(bundles[-1].config)))
+    with progress_bar(len(dataset), "photos", shown=True) as advance:
+        comparison = measure(contenders, dataset, mapping=mapping, advance=advance)
+    costs = _costs(bundles, [contender.segmenter for contender in contenders], dataset, comparison.evaluations[0].ids)
+    print_comparison(comparison, costs)
+    about = {
+        "data": data_told(data, split),
+        **describe_model(contenders[0].segmenter, size=size, flip=flip, maps=maps),
+        "machine": f"{processor()}, {cores()} cores",
+    }
+    if save is not None:
+        write_json(save, comparison, costs, about)
+    if html is not None:
+        predictors = [predictor(contender.segmenter, dataset.classes, mapping) for contender in contenders]
+
+        def show(name: str) -> tuple[Sample, list[NDArray[np.uint8]]]:
+            sample = dataset[dataset.ids.index(name)]
+            return sample, [predict(sample.image)[0] for predict in predictors]
+
+        write_page(html, comparison, costs, about, show=show)
+    for file in files:
+        print(f"-> {file}")
+    return 1 if comparison.evaluations[0].failed else 0
+
+
+def _costs(bundles: list[Bundle], segmenters: list[Segmenter], dataset: Dataset, ids: Sequence[str]) -> list[Cost]:
+    """What each model costs, for the size of the first of the photos."""
+    from pixelwise.cost import cost, measure_latencies
+
+    photos = [dataset[dataset.ids.index(name)].image for name in ids[:_TIMED_PHOTOS]]
+    height, width = photos[0].shape[:2]
+    with progress_bar(1, "of the time measured", shown=True) as advance:
+        latencies = measure_latencies(segmenters, photos, advance=advance)
+    return [
+        cost(bundle, segmenter, latency, height=height, width=width)
+        for bundle, segmenter, latency in zip(bundles, segmenters, latencies, strict=True)
+    ]
+
+
+def short_names(models: Sequence[str]) -> list[str]:
+    """What to call models: the run that a directory belongs to, or its own name; those of one name get a number."""
+    names: list[str] = []
+    for model in models:
+        path = Path(model)
+        short = path.resolve().parent.name if path.name == "model" else path.name or model
+        alike = sum(name == short or name.startswith(f"{short} #") for name in names)
+        names.append(f"{short} #{alike + 1}" if alike else short)
+    return names

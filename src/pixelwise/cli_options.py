@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from pixelwise import __version__
 from pixelwise.errors import PixelwiseError
 
 if TYPE_CHECKING:
+    from pixelwise.data import Dataset
     from pixelwise.engine import EngineName, Precision
     from pixelwise.segmenter import Segmenter, Size
 
@@ -29,6 +31,43 @@ precision = click.option(
     default="auto",
     help="auto: what the engine finds best on this processor.",
 )
+
+
+def dataset(split: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that say on which photos, with a command's own default split, and what classes count as."""
+    options = (
+        click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset's directory."),
+        click.option("--split", default=split, help="The split to take."),
+        click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it."),
+        click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="Of the layout; repeatable."),
+        click.option(
+            "--map",
+            "maps",
+            metavar="CLASS=CLASS",
+            multiple=True,
+            help="What a class of the model counts as; repeatable.",
+        ),
+    )
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def load_dataset(data: Path, split: str, layout: str, options: Sequence[str]) -> Dataset:
+    """What the options of `dataset` say; raises what `pixelwise.data.open_dataset` does."""
+    from pixelwise.data import open_dataset, recognise
+    from pixelwise.settings import parse_values
+
+    return open_dataset(recognise(data) if layout == "auto" else layout, data, split, parse_values(options))
+
+
+def data_told(data: Path, split: str) -> str:
+    """A dataset's split, for the head of a report."""
+    return f"{data.name or data.resolve().name}, split {split}"
 
 
 def engine(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -169,6 +169,31 @@ class OpenVINOEngine:
         self._compiled.release_memory()
 
 
+def graph_operations(model: Path, height: int, width: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The convolutions and matrix products of an ONNX model, for one photo of that size.
+
+    Returns:
+        for each, the shape of its weights, and of the map whose every position meets all of them: its output, or of a
+        transposed convolution its input.
+
+    Raises:
+        EngineError: OpenVINO is not installed, or refuses the model.
+    """
+    core = _openvino_core(_import_openvino())
+    try:
+        graph = core.read_model(str(model))
+        graph.reshape([1, 3, height, width])
+        found = []
+        for operation in graph.get_ordered_ops():
+            kind = operation.get_type_name()
+            if "Convolution" in kind or kind == "MatMul":
+                positions = operation.input(0) if "Backprop" in kind else operation.output(0)
+                found.append((tuple(operation.input(1).get_shape()), tuple(positions.get_shape())))
+    except Exception as error:  # see OpenVINOEngine
+        raise EngineError(f"OpenVINO refuses {model}: {_first_line(error)}") from error
+    return found
+
+
 class TorchEngine:
     """A torch module as it is, for evaluating what is being trained.
 

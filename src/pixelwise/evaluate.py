@@ -138,7 +138,7 @@ class Counter:
             name: the photo, for messages.
 
         Raises:
-            MaskError: as `pixelwise.confusion.pair_histogram` says.
+            MaskError: as `pixelwise.confusion.check_labels` says.
         """
         ignored = self._classes.ignore_index
         self._rows.append(

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pixelwise.bootstrap import Interval
 from pixelwise.colours import for_display
@@ -24,8 +23,8 @@ from pixelwise.evaluate import Evaluation
 from pixelwise.evaluation_charts import confusion_chart, reliability_chart
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
 from pixelwise.files import write_atomically
-from pixelwise.pages import document, html_table, picture
-from pixelwise.sheet import comparison_sheet
+from pixelwise.pages import document, html_table, picture, unbroken
+from pixelwise.sheet import comparison_sheet, jpeg
 
 Show = Callable[[str], tuple[Sample, NDArray[np.uint8]]]
 """A photo's id -> the photo with its mask, and the answer, uint8 (H, W), in the dataset's classes."""
@@ -58,10 +57,8 @@ def write_json(
         "about": dict(about),
         **evaluation.scores.to_json(),
         "classes": list(evaluation.classes.names),
-        "figures": {key: _interval_json(value) for key, value in figures.overall.items()},
-        "figures_per_class": {
-            key: [_interval_json(value) for value in values] for key, values in figures.per_class.items()
-        },
+        "figures": {key: value.to_json() for key, value in figures.overall.items()},
+        "figures_per_class": {key: [value.to_json() for value in values] for key, values in figures.per_class.items()},
         "confusion": evaluation.matrix.to_json(),
         "conventions": [
             {**asdict(each), "mean_iou": _number(each.mean_iou)} for each in conventions(evaluation.matrix.counts)
@@ -71,7 +68,7 @@ def write_json(
             for name, iou, share in zip(evaluation.ids, evaluation.counts.image_ious, accuracy, strict=True)
         ],
         "failed": [{"id": name, "reason": reason} for name, reason in evaluation.failed],
-        "subset": {name: _interval_json(value) for name, value in (subset or {}).items()},
+        "subset": {name: value.to_json() for name, value in (subset or {}).items()},
     }
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
@@ -109,7 +106,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
     """
     mean, photos = figures.overall["mean_iou"], len(evaluation.ids)
     title = f"{about['model']} on {about['data']}"
-    verdict = f"Mean IoU {rounded(mean.estimate)} on {photos} photos, 95 % interval {_range(mean)}."
+    verdict = f"Mean IoU {rounded(mean.estimate)} on {photos} photos, 95 % interval {mean}."
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict note">{verdict}</p>',
@@ -147,7 +144,7 @@ def _overall(evaluation: Evaluation, figures: Figures) -> list[str]:
     rows = []
     for key in overall_keys(evaluation.classes):
         name, told = OVERALL[key]
-        rows.append([name, rounded(figures.overall[key].estimate), _range(figures.overall[key]), told])
+        rows.append([name, rounded(figures.overall[key].estimate), unbroken(figures.overall[key]), told])
     return ["<h2>Over all classes</h2>", html_table(["figure", "value", "95 % interval", "what it is"], rows)]
 
 
@@ -161,7 +158,7 @@ def _per_class(evaluation: Evaluation, figures: Figures) -> list[str]:
         values = {key: intervals[i] for key, intervals in figures.per_class.items()}
         swatch = f'<span class="swatch" style="background:rgb{colour}"></span>'
         cells = "".join(
-            f'<td class="number" title="{_range(value)}">{rounded(value.estimate)}</td>' for value in values.values()
+            f'<td class="number" title="{value}">{rounded(value.estimate)}</td>' for value in values.values()
         )
         rows.append(
             f"<tr><td>{swatch}{escape(name)}</td>"
@@ -201,10 +198,8 @@ def _pictures(evaluation: Evaluation, show: Show) -> list[str]:
             classes,
             ids=captions,
         )
-        buffer = io.BytesIO()
-        Image.fromarray(sheet).save(buffer, "JPEG", quality=85)
         text = f"{kind}: photo, ground truth, prediction, errors in red; the number is the photo's own mean IoU."
-        body += [f"<h2>{kind}</h2>", picture(buffer.getvalue(), text)]
+        body += [f"<h2>{kind}</h2>", picture(jpeg(sheet), text)]
     return body
 
 
@@ -230,17 +225,5 @@ def _photo_accuracies(evaluation: Evaluation) -> NDArray[np.float64]:
     return ratio(np.trace(counts, axis1=1, axis2=2), counts.sum(axis=(1, 2)))
 
 
-def _range(value: Interval) -> str:
-    return (
-        "undefined"
-        if math.isnan(value.low)
-        else f"{value.low:.3f}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{value.high:.3f}"
-    )
-
-
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _interval_json(value: Interval) -> dict[str, float | None]:
-    return {"value": _number(value.estimate), "low": _number(value.low), "high": _number(value.high)}

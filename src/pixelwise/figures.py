@@ -7,7 +7,7 @@ the sums over the photos themselves and to those over each of the bootstrap's dr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,29 +98,78 @@ class Figures:
     per_class: Mapping[str, tuple[Interval, ...]]
 
 
-def figures(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Figures:
-    """All figures, each with its percentile interval by a bootstrap over photos.
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Figures of the photos themselves, and of each of the bootstrap's draws of them.
+
+    Attributes:
+        estimates: by the keys of `OVERALL` and `PER_CLASS`: () or (C,).
+        samples: likewise: (resamples,) or (resamples, C).
+    """
+
+    estimates: Mapping[str, NDArray[np.float64]]
+    samples: Mapping[str, NDArray[np.float64]]
+
+    def figures(self) -> Figures:
+        """Each with its percentile interval."""
+        pairs = {key: (self.estimates[key], self.samples[key]) for key in self.estimates}
+        return Figures(
+            {key: interval(float(pairs[key][0]), pairs[key][1]) for key in OVERALL},
+            {key: tuple(map(interval, pairs[key][0].tolist(), pairs[key][1].T)) for key in PER_CLASS},
+        )
+
+    def __sub__(self, other: Draws) -> Draws:
+        """By how much these figures lie above others of the same draws of the same photos."""
+        return Draws(
+            {key: self.estimates[key] - other.estimates[key] for key in self.estimates},
+            {key: self.samples[key] - other.samples[key] for key in self.samples},
+        )
+
+
+def draws(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Draws:
+    """All figures by a bootstrap over photos.
 
     Args:
         counts: of one model on one dataset, at least one photo.
         resamples: at least 100.
-        seed: equal seeds give equal intervals.
+        seed: with equal seeds, models that were measured on the same photos see the same draws of them.
 
     Raises:
         PixelwiseError: resamples is below 100.
     """
     table, num_classes = _table(counts), counts.confusion.shape[1]
-    estimates = _figures_of_sums(table.sum(axis=0), num_classes)
-    samples = _figures_of_sums(resampled_sums(table, resamples=resamples, seed=seed), num_classes)
-    return Figures(
-        {key: interval(float(estimates[key]), samples[key]) for key in OVERALL},
-        {
-            key: tuple(
-                interval(float(estimate), drawn) for estimate, drawn in zip(estimates[key], samples[key].T, strict=True)
-            )
-            for key in PER_CLASS
-        },
+    return Draws(
+        _figures_of_sums(table.sum(axis=0), num_classes),
+        _figures_of_sums(resampled_sums(table, resamples=resamples, seed=seed), num_classes),
     )
+
+
+def mean_of_trainings(trainings: Sequence[Draws], *, seed: int = 0) -> Draws:
+    """The mean over several trainings of one recipe, which are drawn anew like the photos.
+
+    Args:
+        trainings: one at least, of the same draws of the same photos. Of one alone, its own figures.
+        seed: equal seeds give equal draws.
+    """
+    first, count = trainings[0], len(trainings)
+    resamples = len(next(iter(first.samples.values())))
+    chosen = np.random.default_rng(seed).integers(count, size=(resamples, count))
+    rows = np.arange(resamples)[:, None]
+    estimates = {key: np.stack([each.estimates[key] for each in trainings], axis=-1) for key in first.estimates}
+    samples = {key: np.stack([each.samples[key] for each in trainings])[chosen, rows] for key in first.samples}
+    return Draws(
+        {key: mean_of_defined(values) for key, values in estimates.items()},
+        {key: mean_of_defined(np.moveaxis(values, 1, -1)) for key, values in samples.items()},
+    )
+
+
+def figures(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Figures:
+    """All figures, each with its percentile interval; the arguments are those of `draws`.
+
+    Raises:
+        PixelwiseError: resamples is below 100.
+    """
+    return draws(counts, resamples=resamples, seed=seed).figures()
 
 
 def _table(counts: Counts) -> NDArray[np.float64]:

@@ -33,8 +33,14 @@ svg text { font: 13px system-ui, sans-serif; fill: var(--ink); }
 svg .soft { fill: var(--soft); }
 svg .strong { font-weight: 600; } svg .bar { stroke: var(--soft); stroke-width: .5; }
 svg .frame { fill: none; stroke: var(--line); }
+svg .whisker { stroke: var(--soft); stroke-width: 1.5; }
+svg .front { fill: none; stroke: var(--note); stroke-width: 1.5; stroke-dasharray: 5 4; }
 svg .heat { fill: var(--note); stroke: var(--line); stroke-width: .5; } svg .on { fill: var(--paper); }
 a { color: inherit; }
+.layers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: .6rem; }
+.viewer { margin: .6rem 0; max-width: 45rem; } .viewer .stage { position: relative; }
+.viewer img { display: block; width: 100%; } .viewer .over { position: absolute; inset: 0; }
+.viewer input { width: 100%; margin: .5rem 0; } .viewer label { margin-right: 1rem; font-size: .9rem; }
 """
 
 
@@ -61,6 +67,11 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(each)}</th>" for each in headings)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def unbroken(text: object) -> str:
+    """As text that stays on one line."""
+    return str(text).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def shortened(name: str, most: int) -> str:

@@ -19,8 +19,11 @@ from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console
 
 if TYPE_CHECKING:
+    from pixelwise.compare import Comparison
+    from pixelwise.cost import Cost
     from pixelwise.evaluate import Evaluation
 
+_PAIRS_SHOWN = 6  # up to so many, every two models get a sentence
 _ONE_BY_ONE = 12  # up to so many photos, each gets its own table of classes
 
 
@@ -120,14 +123,49 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
     lines = [f"{name:{widest}}   {rounded(value.estimate)}   {_interval(value)}" for name, value in means.items()]
     lines += ["Intervals: 95 %, bootstrap over photos.", *evaluation.scores.remarks(evaluation.classes)]
     out.print("\n".join(lines), soft_wrap=True)
-    for _, reason in evaluation.failed:
-        err.print(f"pixelwise: {reason}", soft_wrap=True)
-    if evaluation.failed:
-        total = len(evaluation.failed) + len(evaluation.ids)
-        err.print(
-            f"{len(evaluation.failed)} of {total} photos could not be measured and are in no figure.", soft_wrap=True
+    _print_failures(err, evaluation.failed, len(evaluation.ids))
+
+
+def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
+    """Print how models stand, and what can be said of every two of them.
+
+    Args:
+        comparison: what came of it.
+        costs: of each contender.
+    """
+    out, err = console(), console(stderr=True)
+    failed, photos = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
+    table = Table(title=f"{photos} photos", title_justify="left", title_style="bold")
+    table.add_column("model", overflow="fold")
+    for heading in ("mean IoU", "95 % interval", "ms", "memory", "params", "MACs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for standing in comparison.standings:
+        accuracy, cost = standing.figures.overall["mean_iou"], costs[standing.members[0]]
+        table.add_row(
+            Text(standing.name),
+            rounded(accuracy.estimate),
+            str(accuracy),
+            f"{1000 * cost.latency.median:.3g}",
+            f"{cost.peak_memory / 1e6:.0f} MB",
+            f"{cost.parameters / 1e6:.1f} M",
+            "" if cost.multiply_adds is None else f"{cost.multiply_adds / 1e9:.1f} G",
         )
+    out.print(table)
+    out.print(f"ms: a photo's pixels to its mask, median, {costs[0].engine}. memory: of a process that does it.")
+    shown = comparison.verdicts() if len(comparison.pairs) <= _PAIRS_SHOWN else comparison.verdicts_of_best()
+    out.print("\n".join(shown), soft_wrap=True)
+    if len(shown) < len(comparison.pairs):
+        out.print(f"The other {len(comparison.pairs) - len(shown)} pairs: --html or --save.")
+    _print_failures(err, failed, photos)
+
+
+def _print_failures(err: Console, failed: Sequence[tuple[str, str]], measured: int) -> None:
+    for _, reason in failed:
+        err.print(f"pixelwise: {reason}", soft_wrap=True)
+    if failed:
+        total = len(failed) + measured
+        err.print(f"{len(failed)} of {total} photos could not be measured and are in no figure.", soft_wrap=True)
 
 
 def _interval(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f"({rounded(interval.low)} to {rounded(interval.high)})"
+    return "" if math.isnan(interval.low) else f"({interval})"

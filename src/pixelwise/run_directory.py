@@ -8,6 +8,7 @@
 - `curves.png`: loss, pixel accuracy and mean IoU of training and validation so far
 - `validation/`: what the network makes of the same photos as it learns
 - `checkpoints/`: the last two
+- `seconds.json`: how long the steps up to the last checkpoint took
 - `best.safetensors`: the weights with the best validation so far
 - `model/`: at the end: the best weights as a bundle
 - `report.html`: at the end: all of it on a page
@@ -16,6 +17,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixelwise.errors import OutputError, RecipeError
+from pixelwise.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,11 @@ class RunDirectory:
         return self.root / "checkpoints"
 
     @property
+    def clock(self) -> Path:
+        """How long the run took so far; what a kill made it do twice counts once."""
+        return self.root / "seconds.json"
+
+    @property
     def best(self) -> Path:
         """The best weights so far, safetensors."""
         return self.root / "best.safetensors"
@@ -99,6 +107,21 @@ class RunDirectory:
             raise RecipeError(f"{self.root} holds a run already; give --resume to go on with it, or another directory.")
         if self.recipe.read_text(encoding="utf-8") != recipe:
             raise RecipeError(f"{self.root} was started with another recipe than the one given; see {self.recipe}.")
+
+    def seconds(self) -> float:
+        """What the clock says; 0 where there is none, as in runs of earlier versions."""
+        try:
+            return float(json.loads(self.clock.read_bytes())["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0.0
+
+    def note_seconds(self, seconds: float) -> None:
+        """Set the clock.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_atomically(self.clock, json.dumps({"seconds": round(seconds, 1)}).encode())
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -157,6 +157,12 @@ class Segmenter:
             advance(1 / tiles)
         self.engine.release()  # what a tile takes would stand beside the encoder's copy of a large picture
 
+    def size_seen(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which the network sees a photo of that size, padding included."""
+        multiple = self.input_spec.size_multiple
+        inner_height, inner_width = self._inner_size(height, width)
+        return inner_height + -inner_height % multiple, inner_width + -inner_width % multiple
+
     def _inner_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of what the network sees, before padding."""
         side = max(height, width) if self.size == "native" else self.size

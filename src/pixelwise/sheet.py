@@ -5,6 +5,7 @@ NumPy arrays in, NumPy arrays or files out.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,21 +128,30 @@ def _hatched(picture: NDArray[np.uint8], mask: NDArray[np.uint8], classes: Class
     return picture
 
 
-def _size(height: int, width: int, *, side: int) -> tuple[int, int]:
-    """Width and height, in Pillow's order, with the longer side of so many pixels."""
+def _size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Width and height, in Pillow's order, with the longer side so long."""
     scale = side / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def fit_photo(photo: NDArray[np.uint8], *, side: int = _SIDE) -> NDArray[np.uint8]:
-    """A photo (H, W, 3) as large as a cell, or with a longer side of so many pixels."""
-    size = _size(*photo.shape[:2], side=side)
+def fit_photo(photo: NDArray[np.uint8], side: int = _SIDE) -> NDArray[np.uint8]:
+    """A photo (H, W, 3) with its longer side so long, by default as a cell's."""
+    height, width = photo.shape[:2]
+    size = _size(height, width, side)
     return np.array(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def fit_mask(mask: NDArray[np.uint8], *, side: int = _SIDE) -> NDArray[np.uint8]:
+def fit_mask(mask: NDArray[np.uint8], side: int = _SIDE) -> NDArray[np.uint8]:
     """A mask (H, W) likewise, by nearest pixel."""
-    return np.array(Image.fromarray(mask).resize(_size(*mask.shape, side=side), Image.Resampling.NEAREST))
+    height, width = mask.shape
+    return np.array(Image.fromarray(mask).resize(_size(height, width, side), Image.Resampling.NEAREST))
+
+
+def jpeg(picture: NDArray[np.uint8], *, quality: int = 85) -> bytes:
+    """A picture, uint8 (H, W, 3), as a JPEG file for a page."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def shares_of(

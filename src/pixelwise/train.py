@@ -141,6 +141,7 @@ def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
 def _loop(state: RunState, directory: RunDirectory, log: RunLog | None, watcher: Watcher) -> None:
     recipe = state.recipe
     watcher.stage("training", recipe.steps)
+    started = time.perf_counter() - directory.seconds()
     window = _Window(state)
     for images, masks in state.loader():
         window.add(take_step(state, images, masks))
@@ -159,6 +160,8 @@ def _loop(state: RunState, directory: RunDirectory, log: RunLog | None, watcher:
             window = _Window(state)
         if saving:
             state.save(directory.checkpoints)
+            if state.fabric.is_global_zero:
+                directory.note_seconds(time.perf_counter() - started)
         if validating and state.fabric.is_global_zero:
             draw_curves(directory.log, directory.curves)
         if state.finished:

@@ -99,6 +99,11 @@ def _engine(graph: Path, module: nn.Module) -> Engine:
         return TorchEngine(module)
 
 
+def _without_seed(recipe: Recipe) -> Recipe:
+    """What several trainings that differ in chance alone have in common; compare.py tells by it."""
+    return recipe.model_copy(update={"seed": 0})
+
+
 def _provenance(recipe: Recipe, weights: Path) -> dict[str, Any]:
     with safe_open(weights, framework="pt") as file:
         chosen = file.metadata() or {}
@@ -108,6 +113,7 @@ def _provenance(recipe: Recipe, weights: Path) -> dict[str, Any]:
         **recipe.card.model_dump(),
         "recipe": recipe.name,
         "recipe sha256": hashlib.sha256(recipe.to_yaml().encode()).hexdigest(),
+        "recipe sha256 but for the seed": hashlib.sha256(_without_seed(recipe).to_yaml().encode()).hexdigest(),
         "seed": recipe.seed,
         "steps": recipe.steps,
         "chosen at step": int(chosen.get("step", -1)),

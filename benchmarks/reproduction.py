@@ -1,0 +1,181 @@
+"""The mission's tables: every architecture trained alike on CamVid and on Oxford-IIIT Pet.
+
+Each run is `pixelwise train` with one recipe for all of a dataset, chosen on `val`; then `pixelwise evaluate` on
+`test`, once. What is finished is skipped and what was begun goes on, so this can be stopped and started at any time.
+Results go to docs/reproduction/DATASET/NAME-SEED: resolved recipe, log, curves, metrics; docs/reproduction.md has the
+table that `--table` makes of them.
+
+  python benchmarks/reproduction.py --data-root DATA
+  python benchmarks/reproduction.py --data-root DATA --only pets/segnet-0 pets/unet-0
+  python benchmarks/reproduction.py --table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from _common import ROOT, machine
+from pixelwise.data import open_dataset
+
+RESULTS = ROOT / "docs" / "reproduction"
+DOCUMENT = ROOT / "docs" / "reproduction.md"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "unet2015": {"batch_norm": True},
+    "fcn32s": {"batch_norm": True, "same_padding": True},
+    "fcn16s": {"batch_norm": True, "same_padding": True},
+    "fcn8s": {"batch_norm": True, "same_padding": True},
+}
+"""What is built otherwise than by default: batch normalisation, to learn from random weights, and no wide border."""
+# timm's weights of the encoder; on a machine without a network, --encoder-weights names a file of them.
+PRETRAINED = ("model.encoder_weights=imagenet", "optimizer.encoder_lr=6.0e-4", "optimizer.lr=2.0e-3")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: dataset, name in the table, seed, what departs from the recipe, whose weights it goes on from."""
+
+    dataset: str
+    name: str
+    seed: int
+    settings: tuple[str, ...]
+    after: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Also where its results lie."""
+        return f"{self.dataset}/{self.name}-{self.seed}"
+
+
+def arguments_of(name: str) -> dict[str, Any]:
+    """What an architecture is built with here."""
+    return dict(ARGUMENTS.get(name, {}))
+
+
+def _trials() -> list[Trial]:
+    """In the order in which they are made: one of each first, then further seeds of the smaller ones."""
+    settings = {
+        "unet": ("model.name=unet", *PRETRAINED),
+        "unet2015": ("model.name=unet2015",),
+        "fcn8s": ("model.name=fcn8s",),
+        "segnet": ("model.name=segnet",),
+        "unet-random": ("model.name=unet",),
+        "deeplabv3_mobilenet_v3_large": ("model.name=deeplabv3_mobilenet_v3_large",),
+        "fcn_resnet50": ("model.name=fcn_resnet50",),
+        "deeplabv3_resnet50": ("model.name=deeplabv3_resnet50",),
+        "fcn32s": ("model.name=fcn32s",),
+    }
+    small = ("unet", "unet-random", "deeplabv3_mobilenet_v3_large")
+    datasets = ("pets", "camvid")
+    trials = [Trial("pets", name, 0, settings[name]) for name in ("unet", "unet2015", "fcn8s")]
+    trials += [Trial(dataset, name, 0, settings[name]) for dataset in reversed(datasets) for name in small]
+    trials += [Trial(dataset, name, 0, own) for dataset in datasets for name, own in settings.items()]
+    for dataset in datasets:  # as in the paper, each from the coarser one before it
+        trials.append(Trial(dataset, "fcn16s", 0, ("model.name=fcn16s", "steps=300"), after="fcn32s"))
+        trials.append(Trial(dataset, "fcn8s-staged", 0, ("model.name=fcn8s", "steps=300"), after="fcn16s"))
+    for seed in (1, 2):
+        trials += [Trial(dataset, name, seed, settings[name]) for dataset in datasets for name in small]
+    return list(dict.fromkeys(trials))
+
+
+FOLDERS = {"camvid": "camvid", "pets": "oxford_pets"}
+
+
+def main() -> None:
+    options = _options()
+    if not options.table:
+        for trial in _trials():
+            if not options.only or trial.id in options.only:
+                _make(trial, options)
+    _write_table()
+
+
+def _options() -> argparse.Namespace:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--data-root", type=Path, default=ROOT / "datasets", help="has camvid/ and oxford_pets/")
+    made.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduction", help="where the runs are kept")
+    made.add_argument("--only", nargs="+", metavar="ID", help="these only, as pets/segnet-0")
+    made.add_argument("--encoder-weights", help="a file instead of timm's download")
+    made.add_argument("--table", action="store_true", help="write the table from the results that are there, and stop")
+    return made.parse_args()
+
+
+def _make(trial: Trial, options: argparse.Namespace) -> None:
+    results, run = RESULTS / trial.id, options.runs / trial.id
+    if (results / "metrics.json").is_file():
+        return
+    if not (run / "model" / "config.json").is_file():
+        print(f"{trial.id}: training", flush=True)
+        _pixelwise(*_training(trial, options, run))
+    splits: dict[str, tuple[str, ...]] = {"test": ()}
+    if trial.dataset == "pets":
+        splits["test_binary"] = ("--option", "labels=binary", "--map", "border=pet")
+    measured = {}
+    for name, more in splits.items():
+        saved = run / f"{name}.json"
+        if not saved.is_file():
+            print(f"{trial.id}: {name}", flush=True)
+            data = options.data_root / FOLDERS[trial.dataset]
+            _pixelwise("evaluate", run / "model", "--data", data, "--split", "test", "--save", saved, *more)
+        measured[name] = json.loads(saved.read_text())
+    results.mkdir(parents=True, exist_ok=True)
+    for name in ("recipe.yaml", "log.jsonl", "curves.png"):
+        shutil.copyfile(run / name, results / name)
+    (results / "metrics.json").write_text(json.dumps(_metrics(run, options.data_root, measured)) + "\n")
+    _write_table()
+
+
+def _training(trial: Trial, options: argparse.Namespace, run: Path) -> list[str | Path]:
+    name = trial.settings[0].partition("=")[2]
+    settings = [*trial.settings, f"model.arguments={json.dumps(arguments_of(name))}", f"seed={trial.seed}"]
+    if options.encoder_weights and PRETRAINED[0] in settings:
+        settings[settings.index(PRETRAINED[0])] = f"model.encoder_weights={options.encoder_weights}"
+    if trial.after:
+        coarser = options.runs / trial.dataset / f"{trial.after}-{trial.seed}" / "best.safetensors"
+        settings.append(f"model.weights={coarser}")
+    recipe = ROOT / "recipes" / f"reproduction-{trial.dataset}.yaml"
+    words: list[str | Path] = ["train", recipe, "--data-root", options.data_root, "--run", run]
+    words += [word for setting in settings for word in ("--set", setting)]
+    return [*words, "--resume"] if (run / "recipe.yaml").is_file() else words
+
+
+def _pixelwise(*words: str | Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "pixelwise", *map(str, words)], check=False)
+    if done.returncode:
+        sys.exit(f"pixelwise {words[0]} ended with status {done.returncode}; start this again to go on.")
+
+
+def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a run: how it was made, its figures on `val`, and those on `test` but for single photos."""
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    source = recipe["data"]["train"][0]
+    train = open_dataset(source["layout"], data_root / source["root"], source["split"], source["options"])
+    config = json.loads((run / "model" / "config.json").read_text())
+    clock = json.loads((run / "seconds.json").read_text())
+    kept = ("about", "figures", "figures_per_class", "classes", "confusion")
+    return {
+        "architecture": config["architecture"],
+        "provenance": {key: value for key, value in config["provenance"].items() if not isinstance(value, list)},
+        "pretrained": bool(recipe["model"]["encoder_weights"]),
+        "photos": {"train": len(train), "test": measured["test"]["images"]},
+        "machine": machine(),
+        "training_seconds": clock["seconds"],
+        "val": config["metrics"],
+        **{name: {key: figures[key] for key in kept} for name, figures in measured.items()},
+    }
+
+
+def _write_table() -> None:
+    """Put the results that are there between the marks of the document."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Comparing models on the same photos: which is better, by how much, and whether these photos can tell at all.
+
+Two models are called different where two things agree: the 95 % interval of their difference in mean IoU, by a paired
+bootstrap over photos, excludes 0, and a permutation test finds less than 5 % chance of it, after Holm's correction for
+all pairs that were compared. docs/comparing.md has the reasons.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.bootstrap import Interval
+from pixelwise.bundle import BundleConfig
+from pixelwise.confusion import ratio
+from pixelwise.data.sample import Dataset
+from pixelwise.errors import DataError, EngineError, PixelwiseError
+from pixelwise.evaluate import Counter, Evaluation, predictor
+from pixelwise.figures import Draws, Figures, draws, mean_of_trainings
+from pixelwise.segmenter import Advance, Segmenter
+from pixelwise.significance import holm, permutation_test
+
+CHANCE = 0.05
+"""From which p-value on two models are not called different."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model to compare.
+
+    Attributes:
+        name: what to call it; no two alike.
+        segmenter: ready to run.
+        recipe: what several trainings of one recipe have in common; None for a model that nothing is known of.
+        seed: of its training.
+    """
+
+    name: str
+    segmenter: Segmenter
+    recipe: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A model, or several trainings of one recipe, which count as one.
+
+    Attributes:
+        name: what to call it.
+        members: positions of its trainings among the contenders.
+        draws: its figures, of several trainings their mean.
+    """
+
+    name: str
+    members: tuple[int, ...]
+    draws: Draws
+
+    @property
+    def figures(self) -> Figures:
+        """With their intervals; of several trainings, these are drawn anew like the photos."""
+        return self.draws.figures()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two standings, and how they differ.
+
+    Attributes:
+        better: position of the one with the greater mean IoU; of two alike the one that was named first.
+        worse: of the other.
+        difference: figures of the better one minus those of the worse.
+        chance: p-value of the permutation test of their mean IoU.
+        corrected: the same by Holm, for all pairs.
+        alike: whether every photo's confusion matrix is the same.
+    """
+
+    better: int
+    worse: int
+    difference: Figures
+    chance: float
+    corrected: float
+    alike: bool
+
+    @property
+    def mean_iou(self) -> Interval:
+        """The difference that the verdict is about."""
+        return self.difference.overall["mean_iou"]
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether these photos tell the two apart; see the head of the file."""
+        return self.mean_iou.low > 0 and self.corrected < CHANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What came of a comparison.
+
+    Attributes:
+        names: of the contenders.
+        evaluations: of each contender, all of the same photos.
+        standings: in the order in which they were named.
+        pairs: every two of them.
+        disagreement: (N,), for each photo the share of its labelled pixels on which the contenders do not all agree.
+    """
+
+    names: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+    standings: tuple[Standing, ...]
+    pairs: tuple[Pair, ...]
+    disagreement: NDArray[np.float64]
+
+    def verdicts(self) -> list[str]:
+        """A sentence a pair."""
+        return [self._verdict(pair) for pair in self.pairs]
+
+    def verdicts_of_best(self) -> list[str]:
+        """Those of the pairs that the standing with the greatest mean IoU is in."""
+        means = [float(standing.draws.estimates["mean_iou"]) for standing in self.standings]
+        best = max(range(len(means)), key=lambda i: -math.inf if math.isnan(means[i]) else means[i])
+        return [self._verdict(pair) for pair in self.pairs if best in (pair.better, pair.worse)]
+
+    def _verdict(self, pair: Pair) -> str:
+        better, worse = (self.standings[i].name for i in (pair.better, pair.worse))
+        count = len(self.evaluations[0].ids)
+        photos = f"these {count} photos" if count > 1 else "this one photo"
+        if pair.alike:
+            return f"{better} and {worse} answer alike on {photos}."
+        value = pair.mean_iou
+        low, high = (f"{100 * each:.1f}".replace("-", "\N{MINUS SIGN}") for each in (value.low, value.high))
+        interval = f"95 % interval {low} to {high}, p {_probability(pair.corrected)}"
+        if pair.told_apart:
+            return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({interval})."
+        return (
+            f"{better} and {worse} cannot be told apart on {photos}: {100 * value.estimate:.1f} points of mean "
+            f"IoU apart ({interval})."
+        )
+
+
+def compare(
+    contenders: Sequence[Contender],
+    dataset: Dataset,
+    *,
+    mapping: Mapping[str, str] | None = None,
+    advance: Advance = lambda share: None,
+) -> Comparison:
+    """Show every photo to all models and see how they differ; a pair that cannot be read is listed and left out.
+
+    Args:
+        contenders: two at least.
+        dataset: the photos with their masks.
+        mapping: what classes of the models count as, see `pixelwise.matching.match_classes`.
+        advance: called with 1 after each photo, for a progress bar.
+
+    Raises:
+        DataError: a model's classes are not the dataset's and the mapping does not say what counts as what, or there is
+            no photo that can be measured.
+        EngineError: a model cannot be run.
+    """
+    predictors = []
+    for contender in contenders:
+        try:
+            predictors.append(predictor(contender.segmenter, dataset.classes, mapping))
+        except DataError as error:
+            raise DataError(f"{contender.name}: {error}") from error
+    if not len(dataset):
+        raise DataError("There is no photo to compare the models on.")
+    counters = [Counter(dataset.classes) for _ in contenders]
+    ids, failed, disagreement = [], [], []
+    for index, name in enumerate(dataset.ids):
+        try:
+            sample = dataset[index]
+            answers = [predict(sample.image) for predict in predictors]
+            for counter, (mask, confidence) in zip(counters, answers, strict=True):
+                counter.add(sample.mask, mask, confidence, name=sample.id)
+        except PixelwiseError as error:
+            if isinstance(error, EngineError):
+                raise
+            failed.append((name, str(error)))
+        else:
+            ids.append(name)
+            labelled = sample.mask != dataset.classes.ignore_index
+            masks = [mask for mask, _ in answers]
+            disagreement.append(float(ratio((disputed(masks) & labelled).sum(), labelled.sum())))
+        advance(1)
+    if not ids:
+        raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
+    evaluations = tuple(
+        Evaluation(each.matrix, each.counts(), tuple(ids), dataset.classes, tuple(failed)) for each in counters
+    )
+    standings = tuple(
+        Standing(name, members, mean_of_trainings([draws(evaluations[i].counts) for i in members]))
+        for name, members in grouped(contenders)
+    )
+    names = tuple(contender.name for contender in contenders)
+    return Comparison(names, evaluations, standings, _pairs(standings, evaluations), np.array(disagreement))
+
+
+def disputed(answers: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
+    """Where not all answers are the same: class ids uint8 (H, W) each -> (H, W)."""
+    found: NDArray[np.bool_] = np.any([answer != answers[0] for answer in answers[1:]], axis=0)
+    return found
+
+
+def seed_of(config: BundleConfig) -> tuple[str | None, int | None]:
+    """What a model's trainings of one recipe have in common, and its own seed; None where it does not say."""
+    recipe, seed = (config.provenance.get(key) for key in ("recipe sha256 but for the seed", "seed"))
+    return (str(recipe) if recipe else None), (seed if isinstance(seed, int) else None)
+
+
+def grouped(contenders: Sequence[Contender]) -> list[tuple[str, tuple[int, ...]]]:
+    """The contenders by recipe, each with a name; those of the same recipe have different seeds.
+
+    Where that would leave a single group, every contender stands for itself: then its seeds are what is compared.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, contender in enumerate(contenders):
+        key = contender.recipe or contender.name
+        seeds = [contenders[i].seed for i in groups.get(key, [])]
+        if contender.seed is None or contender.seed in seeds:
+            key = f"{key} {index}"
+        groups.setdefault(key, []).append(index)
+    if len(groups) == 1:
+        return [(contender.name, (index,)) for index, contender in enumerate(contenders)]
+    return [
+        (contenders[members[0]].name + (f" ({len(members)} trainings)" if len(members) > 1 else ""), tuple(members))
+        for members in groups.values()
+    ]
+
+
+def _pairs(standings: Sequence[Standing], evaluations: Sequence[Evaluation]) -> tuple[Pair, ...]:
+    found = []
+    for first, second in itertools.combinations(range(len(standings)), 2):
+        means = [float(standings[i].draws.estimates["mean_iou"]) for i in (first, second)]
+        better, worse = (second, first) if means[1] > means[0] else (first, second)
+        stacks = [[evaluations[i].per_image for i in standings[side].members] for side in (better, worse)]
+        difference = (standings[better].draws - standings[worse].draws).figures()
+        alike = all(np.array_equal(stacks[0][0], stack) for stack in itertools.chain(*stacks))
+        found.append((better, worse, difference, permutation_test(*stacks), alike))
+    corrected = holm([chance for *_, chance, _ in found])
+    return tuple(
+        Pair(better, worse, difference, chance, own, alike)
+        for (better, worse, difference, chance, alike), own in zip(found, corrected, strict=True)
+    )
+
+
+def _probability(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"

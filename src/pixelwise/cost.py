@@ -1,0 +1,173 @@
+"""What a model costs: parameters, arithmetic, disk, time and memory on this machine, and the time of its training."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.bundle import Bundle
+from pixelwise.engine import graph_operations
+from pixelwise.errors import EngineError
+from pixelwise.run_directory import RunDirectory
+from pixelwise.segmenter import Segmenter
+
+_MOST_ROUNDS, _FEWEST_ROUNDS = 30, 7
+_SECONDS = 3.0  # of computing a model, after which the fewest rounds are enough
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+# The new process reports the most memory it ever had: of its own, not of the one that started it.
+_CHILD = """
+import resource, sys
+import numpy as np
+from pixelwise.api import load
+model, engine, precision, size, flip, height, width = sys.argv[1:]
+size = {"auto": None, "native": "native"}.get(size) if not size.isdecimal() else int(size)
+segmenter = load(model, engine=engine, precision=precision, size=size, flip=flip == "True")
+segmenter.predict(np.zeros((int(height), int(width), 3), np.uint8))
+try:
+    with open("/proc/self/status") as file:
+        print(next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")))
+except OSError:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from a photo's pixels to its mask: median and quartiles over so many calls."""
+
+    median: float
+    lower: float
+    upper: float
+    calls: int
+
+    def __str__(self) -> str:
+        """In milliseconds, to read."""
+        median, lower, upper = (f"{1000 * each:.3g}" for each in (self.median, self.lower, self.upper))
+        return f"{median} ({lower} to {upper})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a model costs.
+
+    Attributes:
+        parameters: what was learned; the statistics of batch normalisation are not among it.
+        multiply_adds: of the convolutions and matrix products for one photo of the size below; None where unknown.
+        size_seen: height and width at which the network sees that photo, padding included.
+        bytes_on_disk: graph and weights.
+        latency: on this machine.
+        engine: what computed, and in which precision.
+        peak_memory: bytes, the most that a process has which loads the model and segments that photo.
+        training_seconds: None where the model does not lie in the directory of its run.
+    """
+
+    parameters: int
+    multiply_adds: int | None
+    size_seen: tuple[int, int]
+    bytes_on_disk: int
+    latency: Latency
+    engine: str
+    peak_memory: int
+    training_seconds: float | None
+
+
+def measure_latencies(
+    segmenters: Sequence[Segmenter],
+    photos: Sequence[NDArray[np.uint8]],
+    *,
+    advance: Callable[[float], None] = lambda share: None,
+) -> list[Latency]:
+    """Time models in turn, A B C A B C, so that a machine that slows down slows all of them.
+
+    Args:
+        segmenters: the models.
+        photos: uint8 (H, W, 3), taken in turn; one at least.
+        advance: called with the share of the rounds that is done, at most so often as they add up to one.
+    """
+    for segmenter in segmenters:
+        segmenter.predict(photos[0])
+    seconds: list[list[float]] = [[] for _ in segmenters]
+    for number in range(_MOST_ROUNDS):
+        if number >= _FEWEST_ROUNDS and min(map(sum, seconds)) > _SECONDS:
+            break
+        for segmenter, own in zip(segmenters, seconds, strict=True):
+            start = time.perf_counter()
+            segmenter.predict(photos[number % len(photos)])
+            own.append(time.perf_counter() - start)
+        advance(1 / _MOST_ROUNDS)
+    return [_latency(own) for own in seconds]
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    lower, median, upper = np.percentile(seconds, (25, 50, 75)).tolist()
+    return Latency(median, lower, upper, len(seconds))
+
+
+def cost(bundle: Bundle, segmenter: Segmenter, latency: Latency, *, height: int, width: int) -> Cost:
+    """All of it, for a photo of that size.
+
+    Args:
+        bundle: the model.
+        segmenter: the same, ready to run.
+        latency: what was measured of it.
+        height: of a photo.
+        width: likewise.
+
+    Raises:
+        EngineError: the model cannot be run in a process of its own.
+    """
+    seen = segmenter.size_seen(height, width)
+    run = RunDirectory(bundle.path.resolve().parent)
+    trained = run.seconds() if run.model.name == bundle.path.resolve().name else 0.0
+    return Cost(
+        parameters=count_parameters(bundle.weights),
+        multiply_adds=count_multiply_adds(bundle.graph, *seen),
+        size_seen=seen,
+        bytes_on_disk=bundle.graph.stat().st_size + bundle.weights.stat().st_size,
+        latency=latency,
+        engine=f"{segmenter.engine.name}, {segmenter.engine.precision}",
+        peak_memory=_peak_memory(bundle, segmenter, height, width),
+        training_seconds=trained or None,
+    )
+
+
+def count_parameters(weights: Path) -> int:
+    """Learned values in a safetensors file, from its header."""
+    with weights.open("rb") as file:
+        header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(
+        math.prod(entry["shape"])
+        for name, entry in header.items()
+        if name != "__metadata__" and not name.endswith(_BUFFERS)
+    )
+
+
+def count_multiply_adds(graph: Path, height: int, width: int) -> int | None:
+    """Multiply-adds of convolutions and matrix products for one photo of that size, None if the graph does not tell."""
+    try:
+        operations = graph_operations(graph, height, width)
+    except EngineError:
+        return None
+    # Each weight of a convolution meets each position of its output once; of a transposed one, of its input.
+    return sum(math.prod(weights) * math.prod(positions[2:]) for weights, positions in operations)
+
+
+def _peak_memory(bundle: Bundle, segmenter: Segmenter, height: int, width: int) -> int:
+    engine, size = segmenter.engine, "auto" if segmenter.size is None else segmenter.size
+    words = [bundle.path, engine.name, engine.precision, size, segmenter.flip, height, width]
+    command = [sys.executable, "-c", _CHILD, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineError(f"{bundle.path} cannot be run in a process of its own: {done.stderr.strip()[-300:]}")
+    return int(done.stdout)
