@@ -19,11 +19,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import yaml
 
-from _common import ROOT, machine
+from _common import ROOT, machine, table
 from pixelwise.data import open_dataset
 
 RESULTS = ROOT / "docs" / "reproduction"
@@ -127,8 +128,10 @@ def _make(trial: Trial, options: argparse.Namespace) -> None:
             _pixelwise("evaluate", run / "model", "--data", data, "--split", "test", "--save", saved, *more)
         measured[name] = json.loads(saved.read_text())
     results.mkdir(parents=True, exist_ok=True)
-    for name in ("recipe.yaml", "log.jsonl", "curves.png"):
+    for name in ("log.jsonl", "curves.png"):
         shutil.copyfile(run / name, results / name)
+    recipe = (run / "recipe.yaml").read_text()  # where the weights lay on this machine is of no use to others
+    (results / "recipe.yaml").write_text(recipe.replace(options.encoder_weights or "imagenet", "imagenet"))
     (results / "metrics.json").write_text(json.dumps(_metrics(run, options.data_root, measured)) + "\n")
     _write_table()
 
@@ -160,7 +163,7 @@ def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, 
     train = open_dataset(source["layout"], data_root / source["root"], source["split"], source["options"])
     config = json.loads((run / "model" / "config.json").read_text())
     clock = json.loads((run / "seconds.json").read_text())
-    kept = ("about", "figures", "figures_per_class", "classes", "confusion")
+    kept = ("figures", "figures_per_class", "classes", "confusion")
     return {
         "architecture": config["architecture"],
         "provenance": {key: value for key, value in config["provenance"].items() if not isinstance(value, list)},
@@ -175,6 +178,46 @@ def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, 
 
 def _write_table() -> None:
     """Put the results that are there between the marks of the document."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for dataset in FOLDERS:
+        start, end = f"<!-- {dataset} -->\n", f"<!-- end of {dataset} -->"
+        before, _, rest = text.partition(start)
+        _, _, after = rest.partition(end)
+        text = f"{before}{start}\n{_table(dataset)}\n\n{end}{after}"
+    DOCUMENT.write_text(text, encoding="utf-8")
+
+
+def _table(dataset: str) -> str:
+    """A row for each way to train; several seeds as their mean, least and greatest value."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((RESULTS / dataset).glob("*/metrics.json")):
+        found.setdefault(path.parts[-2].rpartition("-")[0], []).append(json.loads(path.read_text()))
+    binary = dataset == "pets"
+    headings = ["network", "mean IoU, test", "95 % interval", *(["pet, binary"] if binary else []), "boundary IoU"]
+    headings += ["pixel accuracy", "mean IoU, val", "trainings", "minutes"]
+    rows = []
+    for name, runs in found.items():
+        first = runs[0]["test"]["figures"]["mean_iou"]
+        values = [_value(run, "mean_iou") for run in runs]
+        spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+        pets = [run["test_binary"]["figures_per_class"]["iou"][1]["value"] for run in runs] if binary else []
+        row = [
+            f"{name}{'' if runs[0]['pretrained'] else ' *'}",
+            f"{mean(values):.3f}{spread}",
+            f"{first['low']:.3f} to {first['high']:.3f}",
+            *([f"{mean(pets):.3f}"] if binary else []),
+            f"{mean(_value(run, 'mean_boundary_iou') for run in runs):.3f}",
+            f"{mean(_value(run, 'pixel_accuracy') for run in runs):.3f}",
+            f"{mean(next(iter(run['val'].values()))['mean IoU'] for run in runs):.3f}",
+            len(runs),
+            f"{mean(run['training_seconds'] for run in runs) / 60:.0f}",
+        ]
+        rows.append((mean(values), row))
+    return table(headings, [row for _, row in sorted(rows, key=lambda each: -each[0])])
+
+
+def _value(run: dict[str, Any], key: str) -> float:
+    return float(run["test"]["figures"][key]["value"])
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ LAYERS = (
     ),
     Layer(
         "part",
-        runtime="panel bootstrap boundary bundle data calibration matching conventions significance",
+        runtime="panel bootstrap boundary bundle data calibration matching conventions significance advise",
         training="acceleration models optimization",
     ),
     Layer(
@@ -61,7 +61,7 @@ LAYERS = (
     Layer("cli", runtime="__init__ terminal"),
     Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts comparison_charts audit_report"),
     Layer("cli", runtime="evaluation_files comparison_files audit_files audit_page"),
-    Layer("cli", runtime="cli_audit cli_data cli_evaluate"),
+    Layer("cli", runtime="cli_advise cli_audit cli_data cli_evaluate"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )

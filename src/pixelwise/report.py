@@ -93,6 +93,15 @@ def check_request(classes: ClassTable, *, over: Sequence[str], files: Sequence[P
     unknown = [name for name in over if name not in classes.names]
     if unknown:
         raise PixelwiseError(f"There is no class {', '.join(unknown)}; there are: {', '.join(classes.names)}.")
+    check_files(files)
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """See that files can be written before the work begins.
+
+    Raises:
+        OutputError: one is there already, or its directory is not, or two of them are the same.
+    """
     for file in files:
         if file.exists():
             raise OutputError(f"{file} exists already; choose another file.")
