@@ -64,7 +64,7 @@ class Candidate:
         pretrained: whether its encoder started from ImageNet weights.
         accuracy: by dataset, what the aim ranks by on `test`, a mean over trainings; empty where nothing was trained.
         interval: by dataset, of the mean IoU of one training.
-        trainings: how many there are.
+        trainings: by dataset, how many there are.
         seconds: expected for a photo on this machine; None on a GPU.
         memory: bytes, of a process that segments one photo of 512 x 512 pixels.
         parameters: how many.
@@ -77,7 +77,7 @@ class Candidate:
     pretrained: bool
     accuracy: Mapping[str, float]
     interval: Mapping[str, tuple[float, float]]
-    trainings: int
+    trainings: Mapping[str, int]
     seconds: float | None
     memory: int
     parameters: int
@@ -158,7 +158,7 @@ def _candidate(
         pretrained=any(row["pretrained"] for row in rows),
         accuracy={dataset: float(np.mean(each)) for dataset, each in values.items()},
         interval={dataset: (own[0]["mean_iou"]["low"], own[0]["mean_iou"]["high"]) for dataset, own in of.items()},
-        trainings=len(rows),
+        trainings={dataset: len(own) for dataset, own in of.items()},
         seconds=seconds,
         memory=cost["peak_memory"],
         parameters=cost["parameters"],
@@ -192,7 +192,7 @@ def reasons(candidate: Candidate, others: Sequence[Candidate], case: Case) -> li
     aim = AIMS[case.aim][0]
     told = [
         f"{aim} {value:.3f} on {DATASETS[dataset]}'s test photos"
-        + (f", the mean of {candidate.trainings} trainings" if candidate.trainings > len(candidate.accuracy) else "")
+        + (f", the mean of {candidate.trainings[dataset]} trainings" if candidate.trainings[dataset] > 1 else "")
         for dataset, value in candidate.accuracy.items()
     ]
     twin = next((o for o in others if o.architecture == candidate.architecture and not o.pretrained), None)
