@@ -1,8 +1,9 @@
 """What `pixelwise advise` knows: what each architecture costs, measured now, and how good it was in docs/reproduction.
 
-Writes src/pixelwise/measured.json. The costs are those of random weights for 21 classes and a photo of 512 x 512 pixels
-on OpenVINO: the time of each call stands beside that of the default model, called in turn with it, so that another
-machine's times can be told from the default model's there. The accuracies are those of `benchmarks/reproduction.py`.
+Writes src/pixelwise/measured.json, and the table of costs in docs/which-model.md. The costs are those of random weights
+for 21 classes and a photo of 512 x 512 pixels on OpenVINO: the time of each call stands beside that of the default
+model, called in turn with it, so that another machine's times can be told from the default model's there. The
+accuracies are those of `benchmarks/reproduction.py`.
 
   python benchmarks/measured.py             # all
   python benchmarks/measured.py --accuracy  # read the accuracies anew, keep the costs
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from _common import ROOT, machine, versions
+from _common import ROOT, machine, put_between_marks, table, versions
 from pixelwise import load
 from pixelwise.bundle import BundleConfig, InputSpec, write_bundle
 from pixelwise.cost import cost, measure_latencies
@@ -27,6 +28,7 @@ from pixelwise.labels import VOC
 from reproduction import RESULTS, arguments_of
 
 TABLE = ROOT / "src" / "pixelwise" / "measured.json"
+DOCUMENT = ROOT / "docs" / "which-model.md"
 SIDE = 512
 THIN, SMALL = ("pole", "sign"), ("pedestrian", "bicyclist", "sign")
 
@@ -38,7 +40,25 @@ def main() -> None:
     known = json.loads(TABLE.read_text()) if options.accuracy else _costs()
     known["trainings"] = _trainings()
     TABLE.write_text(json.dumps(known, indent=1) + "\n")
-    print(f"-> {TABLE}")
+    put_between_marks(DOCUMENT, "costs", _cost_table(known["costs"]))
+    print(f"-> {TABLE}, {DOCUMENT}")
+
+
+def _cost_table(costs: dict[str, Any]) -> str:
+    """A row an architecture, the fastest first."""
+    headings = ["network", "times the default model", "memory", "files", "parameters", "multiply-adds"]
+    rows = [
+        (
+            entry["seconds"] / entry["seconds_of_default"],
+            name,
+            f"{entry['peak_memory'] / 1e6:.0f} MB",
+            f"{entry['bytes_on_disk'] / 1e6:.0f} MB",
+            f"{entry['parameters'] / 1e6:.1f} M",
+            f"{entry['multiply_adds'] / 1e9:.0f} G",
+        )
+        for name, entry in costs.items()
+    ]
+    return table(headings, [(name, f"{ratio:.1f}", *rest) for ratio, name, *rest in sorted(rows)])
 
 
 def _costs() -> dict[str, Any]:

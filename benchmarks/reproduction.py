@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from _common import ROOT, machine, table
+from _common import ROOT, machine, put_between_marks, table
 from pixelwise.data import open_dataset
 
 RESULTS = ROOT / "docs" / "reproduction"
@@ -178,13 +178,8 @@ def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, 
 
 def _write_table() -> None:
     """Put the results that are there between the marks of the document."""
-    text = DOCUMENT.read_text(encoding="utf-8")
     for dataset in FOLDERS:
-        start, end = f"<!-- {dataset} -->\n", f"<!-- end of {dataset} -->"
-        before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
-        text = f"{before}{start}\n{_table(dataset)}\n\n{end}{after}"
-    DOCUMENT.write_text(text, encoding="utf-8")
+        put_between_marks(DOCUMENT, dataset, _table(dataset))
 
 
 def _table(dataset: str) -> str:

@@ -81,10 +81,10 @@ def _seconds_of_default() -> float:
 
     from pixelwise.advise import measured
     from pixelwise.api import load
-    from pixelwise.cost import measure_latencies
+    from pixelwise.cost import MOST_ROUNDS, measure_latencies
 
     height, width = measured()["conditions"]["photo"]
     photo = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    with progress_bar(1, "of the default model timed", shown=True) as advance:
+    with progress_bar(MOST_ROUNDS, "times the default model", shown=True) as advance:
         (latency,) = measure_latencies([load(engine="openvino", size=max(height, width))], [photo], advance=advance)
     return latency.median

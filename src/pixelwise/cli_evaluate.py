@@ -191,11 +191,11 @@ def compare(
 
 def _costs(bundles: list[Bundle], segmenters: list[Segmenter], dataset: Dataset, ids: Sequence[str]) -> list[Cost]:
     """What each model costs, for the size of the first of the photos."""
-    from pixelwise.cost import cost, measure_latencies
+    from pixelwise.cost import MOST_ROUNDS, cost, measure_latencies
 
     photos = [dataset[dataset.ids.index(name)].image for name in ids[:_TIMED_PHOTOS]]
     height, width = photos[0].shape[:2]
-    with progress_bar(1, "of the time measured", shown=True) as advance:
+    with progress_bar(MOST_ROUNDS, "rounds of timing", shown=True) as advance:
         latencies = measure_latencies(segmenters, photos, advance=advance)
     return [
         cost(bundle, segmenter, latency, height=height, width=width)
