@@ -164,6 +164,14 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "cores": cores, "load": round(os.getloadavg()[0], 2), "nice": os.nice(0), **limits}
 
 
+def put_between_marks(document: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- end of NAME -->` in a document."""
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, _, rest = document.read_text(encoding="utf-8").partition(start)
+    _, _, after = rest.partition(end)
+    document.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Markdown: the first column left, the others right."""
     lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *rows]

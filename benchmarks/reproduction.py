@@ -14,20 +14,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from _common import ROOT
+import yaml
+
+from _common import ROOT, machine, put_between_marks, table
+from pixelwise.data import open_dataset
 
 RESULTS = ROOT / "docs" / "reproduction"
 DOCUMENT = ROOT / "docs" / "reproduction.md"
-BATCH_NORM = "model.arguments={batch_norm: true}"
-VGG = "model.arguments={batch_norm: true, same_padding: true}"
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "unet2015": {"batch_norm": True},
+    "fcn32s": {"batch_norm": True, "same_padding": True},
+    "fcn16s": {"batch_norm": True, "same_padding": True},
+    "fcn8s": {"batch_norm": True, "same_padding": True},
+}
+"""What is built otherwise than by default: batch normalisation, to learn from random weights, and no wide border."""
 # timm's weights of the encoder; on a machine without a network, --encoder-weights names a file of them.
 PRETRAINED = ("model.encoder_weights=imagenet", "optimizer.encoder_lr=6.0e-4", "optimizer.lr=2.0e-3")
 
@@ -48,28 +56,35 @@ class Trial:
         return f"{self.dataset}/{self.name}-{self.seed}"
 
 
+def arguments_of(name: str) -> dict[str, Any]:
+    """What an architecture is built with here."""
+    return dict(ARGUMENTS.get(name, {}))
+
+
 def _trials() -> list[Trial]:
     """In the order in which they are made: one of each first, then further seeds of the smaller ones."""
-    once = {
+    settings = {
         "unet": ("model.name=unet", *PRETRAINED),
-        "unet2015": ("model.name=unet2015", BATCH_NORM),
-        "fcn8s": ("model.name=fcn8s", VGG),
+        "unet2015": ("model.name=unet2015",),
+        "fcn8s": ("model.name=fcn8s",),
         "segnet": ("model.name=segnet",),
         "unet-random": ("model.name=unet",),
         "deeplabv3_mobilenet_v3_large": ("model.name=deeplabv3_mobilenet_v3_large",),
         "fcn_resnet50": ("model.name=fcn_resnet50",),
         "deeplabv3_resnet50": ("model.name=deeplabv3_resnet50",),
-        "fcn32s": ("model.name=fcn32s", VGG),
+        "fcn32s": ("model.name=fcn32s",),
     }
     small = ("unet", "unet-random", "deeplabv3_mobilenet_v3_large")
     datasets = ("pets", "camvid")
-    trials = [Trial(dataset, name, 0, settings) for dataset in datasets for name, settings in once.items()]
-    for dataset in datasets:
-        trials.append(Trial(dataset, "fcn16s", 0, ("model.name=fcn16s", VGG, "steps=300"), after="fcn32s"))
-        trials.append(Trial(dataset, "fcn8s-staged", 0, ("model.name=fcn8s", VGG, "steps=300"), after="fcn16s"))
+    trials = [Trial("pets", name, 0, settings[name]) for name in ("unet", "unet2015", "fcn8s")]
+    trials += [Trial(dataset, name, 0, settings[name]) for dataset in reversed(datasets) for name in small]
+    trials += [Trial(dataset, name, 0, own) for dataset in datasets for name, own in settings.items()]
+    for dataset in datasets:  # as in the paper, each from the coarser one before it
+        trials.append(Trial(dataset, "fcn16s", 0, ("model.name=fcn16s", "steps=300"), after="fcn32s"))
+        trials.append(Trial(dataset, "fcn8s-staged", 0, ("model.name=fcn8s", "steps=300"), after="fcn16s"))
     for seed in (1, 2):
-        trials += [Trial(dataset, name, seed, once[name]) for dataset in datasets for name in small]
-    return trials
+        trials += [Trial(dataset, name, seed, settings[name]) for dataset in datasets for name in small]
+    return list(dict.fromkeys(trials))
 
 
 FOLDERS = {"camvid": "camvid", "pets": "oxford_pets"}
@@ -113,14 +128,17 @@ def _make(trial: Trial, options: argparse.Namespace) -> None:
             _pixelwise("evaluate", run / "model", "--data", data, "--split", "test", "--save", saved, *more)
         measured[name] = json.loads(saved.read_text())
     results.mkdir(parents=True, exist_ok=True)
-    for name in ("recipe.yaml", "log.jsonl", "curves.png"):
+    for name in ("log.jsonl", "curves.png"):
         shutil.copyfile(run / name, results / name)
-    (results / "metrics.json").write_text(json.dumps(_metrics(run, measured)) + "\n")
+    recipe = (run / "recipe.yaml").read_text()  # where the weights lay on this machine is of no use to others
+    (results / "recipe.yaml").write_text(recipe.replace(options.encoder_weights or "imagenet", "imagenet"))
+    (results / "metrics.json").write_text(json.dumps(_metrics(run, options.data_root, measured)) + "\n")
     _write_table()
 
 
 def _training(trial: Trial, options: argparse.Namespace, run: Path) -> list[str | Path]:
-    settings = [*trial.settings, f"seed={trial.seed}"]
+    name = trial.settings[0].partition("=")[2]
+    settings = [*trial.settings, f"model.arguments={json.dumps(arguments_of(name))}", f"seed={trial.seed}"]
     if options.encoder_weights and PRETRAINED[0] in settings:
         settings[settings.index(PRETRAINED[0])] = f"model.encoder_weights={options.encoder_weights}"
     if trial.after:
@@ -138,15 +156,20 @@ def _pixelwise(*words: str | Path) -> None:
         sys.exit(f"pixelwise {words[0]} ended with status {done.returncode}; start this again to go on.")
 
 
-def _metrics(run: Path, measured: dict[str, Any]) -> dict[str, Any]:
+def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a run: how it was made, its figures on `val`, and those on `test` but for single photos."""
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    source = recipe["data"]["train"][0]
+    train = open_dataset(source["layout"], data_root / source["root"], source["split"], source["options"])
     config = json.loads((run / "model" / "config.json").read_text())
     clock = json.loads((run / "seconds.json").read_text())
-    kept = ("about", "figures", "figures_per_class", "classes", "confusion")
+    kept = ("figures", "figures_per_class", "classes", "confusion")
     return {
         "architecture": config["architecture"],
         "provenance": {key: value for key, value in config["provenance"].items() if not isinstance(value, list)},
-        "machine": f"{platform.machine()}, {platform.python_version()}",
+        "pretrained": bool(recipe["model"]["encoder_weights"]),
+        "photos": {"train": len(train), "test": measured["test"]["images"]},
+        "machine": machine(),
         "training_seconds": clock["seconds"],
         "val": config["metrics"],
         **{name: {key: figures[key] for key in kept} for name, figures in measured.items()},
@@ -155,6 +178,41 @@ def _metrics(run: Path, measured: dict[str, Any]) -> dict[str, Any]:
 
 def _write_table() -> None:
     """Put the results that are there between the marks of the document."""
+    for dataset in FOLDERS:
+        put_between_marks(DOCUMENT, dataset, _table(dataset))
+
+
+def _table(dataset: str) -> str:
+    """A row for each way to train; several seeds as their mean, least and greatest value."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((RESULTS / dataset).glob("*/metrics.json")):
+        found.setdefault(path.parts[-2].rpartition("-")[0], []).append(json.loads(path.read_text()))
+    binary = dataset == "pets"
+    headings = ["network", "mean IoU, test", "95 % interval", *(["pet, binary"] if binary else []), "boundary IoU"]
+    headings += ["pixel accuracy", "mean IoU, val", "trainings", "minutes"]
+    rows = []
+    for name, runs in found.items():
+        first = runs[0]["test"]["figures"]["mean_iou"]
+        values = [_value(run, "mean_iou") for run in runs]
+        spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+        pets = [run["test_binary"]["figures_per_class"]["iou"][1]["value"] for run in runs] if binary else []
+        row = [
+            f"{name}{'' if runs[0]['pretrained'] else ' *'}",
+            f"{mean(values):.3f}{spread}",
+            f"{first['low']:.3f} to {first['high']:.3f}",
+            *([f"{mean(pets):.3f}"] if binary else []),
+            f"{mean(_value(run, 'mean_boundary_iou') for run in runs):.3f}",
+            f"{mean(_value(run, 'pixel_accuracy') for run in runs):.3f}",
+            f"{mean(next(iter(run['val'].values()))['mean IoU'] for run in runs):.3f}",
+            len(runs),
+            f"{mean(run['training_seconds'] for run in runs) / 60:.0f}",
+        ]
+        rows.append((mean(values), row))
+    return table(headings, [row for _, row in sorted(rows, key=lambda each: -each[0])])
+
+
+def _value(run: dict[str, Any], key: str) -> float:
+    return float(run["test"]["figures"][key]["value"])
 
 
 if __name__ == "__main__":

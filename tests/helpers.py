@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,20 @@ def random_scene(height: int, width: int, *, block: int = 17, seed: int = 0) -> 
     mask = coarse.repeat(block, axis=0).repeat(block, axis=1)[:height, :width].copy()
     mask[rng.random(mask.shape) < 0.002] = 2
     return photo, mask
+
+
+class Page(HTMLParser):
+    """Every element of a page with its attributes, and the text, its spaces all of one kind."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.text = self.text.replace("\N{NO-BREAK SPACE}", " ")
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data}\n"

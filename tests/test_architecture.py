@@ -45,7 +45,7 @@ LAYERS = (
     ),
     Layer(
         "part",
-        runtime="panel bootstrap boundary bundle data calibration matching conventions significance",
+        runtime="panel bootstrap boundary bundle data calibration matching conventions significance advise",
         training="acceleration models optimization",
     ),
     Layer(
@@ -53,22 +53,33 @@ LAYERS = (
     ),
     Layer("part", runtime="figures", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained preview run_state configure"),
-    Layer("verb", runtime="api batch evaluate doctor cost", training="validation"),
+    Layer("verb", runtime="api audit batch evaluate doctor cost", training="validation"),
     Layer("verb", runtime="compare"),
     Layer("verb", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
-    Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts comparison_charts"),
-    Layer("cli", runtime="evaluation_files comparison_files"),
-    Layer("cli", runtime="cli_data cli_evaluate"),
+    Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts comparison_charts audit_report"),
+    Layer("cli", runtime="evaluation_files comparison_files audit_files audit_page"),
+    Layer("cli", runtime="cli_advise cli_audit cli_data cli_evaluate"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-# pyarrow is an extra of its own.
-RUNTIME_PACKAGES = {"numpy", "PIL", "rich", "click", "platformdirs", "yaml", "openvino", "onnxruntime", "pyarrow"}
+# pyarrow and cleanlab are extras of their own.
+RUNTIME_PACKAGES = {
+    "numpy",
+    "PIL",
+    "rich",
+    "click",
+    "platformdirs",
+    "yaml",
+    "openvino",
+    "onnxruntime",
+    "pyarrow",
+    "cleanlab",
+}
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
 # converted first.
@@ -87,6 +98,7 @@ HEAVY = [
     "matplotlib",
     "scipy",
     "pyarrow",
+    "cleanlab",
 ]
 
 # What `import pixelwise` must not load.

@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from helpers import ENVIRONMENT, pixelwise, small_photo
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, pixelwise, small_photo
 from pixelwise import load
+from pixelwise.bundle import read_bundle, write_bundle
 from pixelwise.cli import main
 from pixelwise.masks import read_index_mask
 
-COMMANDS = ("segment", "evaluate", "train", "doctor", "describe", "models")
+COMMANDS = ("segment", "evaluate", "compare", "audit", "train", "doctor", "describe", "models")
 
 
 def without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -55,6 +57,8 @@ def test_wrong_usage_is_explained_and_does_nothing(tmp_path: Path):
         ("segment", "a.png", "--engine", "onnxruntime", "--precision", "bf16"): "choose the engine openvino for bf16",
         ("segment",): "Missing argument",
         ("evaluate", "default", "--data", "absent"): "There is no directory absent",
+        ("compare", "default", "default", "--data", "absent"): "There is no directory absent",
+        ("compare", "default", "--data", "."): "Comparing takes two models at least",
         ("evaluate", "default", "--data", "."): "no folder or file is named as one of masks",
         ("sing",): "sing",
         (): "Usage",
@@ -178,8 +182,8 @@ def test_what_cannot_be_described_is_explained(
 # Evaluating.
 
 
-def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path):
-    root = tmp_path / "VOC"
+def answered_photos(root: Path) -> None:
+    """Two photos in VOC's layout, and for ground truth what the default model answers."""
     (root / "SegmentationClass").mkdir(parents=True)
     (root / "ImageSets" / "Segmentation").mkdir(parents=True)
     (root / "ImageSets" / "Segmentation" / "val.txt").write_text("one\ntwo\n")
@@ -188,6 +192,10 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
         small_photo(root / "JPEGImages" / f"{name}.jpg", box=box)
         segmenter(root / "JPEGImages" / f"{name}.jpg").save(root / "SegmentationClass", what=["mask"])
         (root / "SegmentationClass" / f"{name}_mask.png").rename(root / "SegmentationClass" / f"{name}.png")
+
+
+def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path):
+    answered_photos(tmp_path / "VOC")
     arguments = ("evaluate", "default", "--data", "VOC", "--engine", "onnxruntime", "--save", "figures.json")
     out, err = pixelwise(*arguments, "--over", "cat, cat", cwd=tmp_path)
     assert err == ""
@@ -205,6 +213,38 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
     assert out == ""
     _, err = pixelwise(*arguments[:4], "--over", "unicorn", cwd=tmp_path, status=2)
     assert err.startswith("pixelwise: There is no class unicorn; there are: background, ")
+
+
+def test_comparing_with_another_size_and_with_itself(tmp_path: Path):
+    answered_photos(tmp_path / "VOC")
+    own = read_bundle(DEFAULT_BUNDLE)
+    spec = replace(own.config.input_spec, long_side=96)
+    graph, weights = own.graph.read_bytes(), own.weights.read_bytes()
+    write_bundle(tmp_path / "coarse" / "model", replace(own.config, input_spec=spec), graph=graph, weights=weights)
+    arguments = ("compare", "default", "coarse/model", "default", "--data", "VOC", "--engine", "onnxruntime")
+    out, err = pixelwise(*arguments, "--save", "all.json", "--html", "all.html", cwd=tmp_path)
+    assert err == ""
+    assert "default and default #2 answer alike on these 2 photos." in out
+    assert "ms: a photo's pixels to its mask, median, onnxruntime, fp32." in out
+    saved = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    assert [model["name"] for model in saved["models"]] == ["default", "coarse", "default #2"]
+    assert [standing["figures"]["pixel_accuracy"]["value"] == 1 for standing in saved["standings"]] == [
+        True,
+        False,
+        True,
+    ]
+    itself = next(pair for pair in saved["pairs"] if pair["alike"])
+    assert itself["figures"]["mean_iou"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert (tmp_path / "all.html").stat().st_size > 50_000
+
+    _, err = pixelwise(*arguments, "--save", "all.json", cwd=tmp_path, status=2)
+    assert err == "pixelwise: all.json exists already; choose another file.\n"
+
+    (tmp_path / "VOC" / "SegmentationClass" / "one.png").write_bytes(b"no picture")
+    out, err = pixelwise(*arguments, cwd=tmp_path, status=1)
+    assert "1 of 2 photos could not be measured and are in no figure." in err
+    assert "one.png" in err
+    assert "answer alike on this one photo" in out
 
 
 # Being interrupted.

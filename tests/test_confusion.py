@@ -107,6 +107,7 @@ def test_views_and_flips_are_counted_like_copies() -> None:
 
 
 def test_order_batches_and_processes_are_irrelevant() -> None:
+    # torchvision #7644: the same network 63.8 on four GPUs and 66.4 on one.
     rng = np.random.default_rng(4)
     pairs = [random_pair(rng, 3, (5, 6), 0.2) for _ in range(6)]
     whole, backwards, shards = ConfusionMatrix(3), ConfusionMatrix(3), [ConfusionMatrix(3), ConfusionMatrix(3)]

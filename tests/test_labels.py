@@ -68,6 +68,13 @@ def test_a_table_that_does_not_hold_together_says_why(change: dict[str, Any], sa
         dataclasses.replace(TWO, **change)
 
 
+def test_a_forgotten_comma_does_not_shift_the_names_against_the_colours():
+    """Python joins "pole" "road" into one name; elsewhere all names after it then stand beside the wrong colour."""
+    colours = ((0, 0, 0), (1, 1, 1), (2, 2, 2))
+    with pytest.raises(PixelwiseError, match="has 2 names but 3 colours"):
+        ClassTable(("sky", "poleroad"), colours)
+
+
 def test_the_most_classes_still_leave_room_for_ignore():
     table = ClassTable(tuple(map(str, range(255))), ((1, 2, 3),) * 255)
     assert len(table) == table.ignore_index == 255

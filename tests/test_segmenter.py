@@ -254,6 +254,30 @@ def test_tiles_of_the_default_model_equal_the_whole_on_a_real_photo():
     assert (tiled.predict(pixels)[0] == whole.predict(pixels)[0]).mean() >= 0.995
 
 
+# Probabilities of all classes.
+
+
+@pytest.mark.parametrize("size", [None, 97, 150, "native", 700])
+@pytest.mark.parametrize("shape", [(170, 230), (1, 300), (65, 64)])
+def test_the_most_probable_class_of_a_pixel_is_what_predict_answers(shape: tuple[int, int], size):
+    photo = colourful_photo(*shape)
+    for tiling in (Tiling(64, 32), Tiling(1024, 512)):
+        segmenter = colour_segmenter(size=size, flip=True, tiling=tiling)
+        probabilities = segmenter.probabilities(photo)
+        mask, confidence = segmenter.predict(photo)
+        assert (probabilities.shape, probabilities.dtype) == ((len(COLOURS), *shape), np.float32)
+        np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-4)
+        np.testing.assert_array_equal(probabilities.argmax(axis=0), mask)
+        np.testing.assert_array_equal(probabilities.max(axis=0).astype(np.float16), confidence)
+
+
+def test_probabilities_are_each_class_interpolated_in_full():
+    logits = smooth_logits(np.random.default_rng(3), 5, 20, 32)
+    segmenter = Segmenter(Answers(logits), table(5), SPEC, size=32)
+    _, expected = expected_answer(logits, 50, 80)
+    np.testing.assert_allclose(segmenter.probabilities(colourful_photo(50, 80)), expected, atol=1e-5)
+
+
 # The default model, and what callers see.
 
 

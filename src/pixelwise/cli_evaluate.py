@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise import __version__, cli_options
-from pixelwise.cli_options import load_dataset, load_segmenter, parse_map, parse_size, told
+from pixelwise import cli_options
+from pixelwise.cli_options import data_told, describe_model, load_dataset, load_segmenter, parse_map, parse_size
 from pixelwise.errors import PixelwiseError
 from pixelwise.machine import cores, processor
 from pixelwise.terminal import progress_bar
@@ -90,9 +90,8 @@ def evaluate(
     print_evaluation(evaluation, figures, subset=further)
     about = {
         "model": model,
-        **told(data, split, size, flip, maps),
-        "engine": f"{segmenter.engine.name}, {segmenter.engine.precision}",
-        "pixelwise": __version__,
+        "data": data_told(data, split),
+        **describe_model(segmenter, size=size, flip=flip, maps=maps),
     }
     if save is not None:
         write_json(save, evaluation, figures, about, subset=further)
@@ -171,10 +170,9 @@ def compare(
     costs = _costs(bundles, [contender.segmenter for contender in contenders], dataset, comparison.evaluations[0].ids)
     print_comparison(comparison, costs)
     about = {
-        **told(data, split, size, flip, maps),
-        "engine": costs[0].engine,
+        "data": data_told(data, split),
+        **describe_model(contenders[0].segmenter, size=size, flip=flip, maps=maps),
         "machine": f"{processor()}, {cores()} cores",
-        "pixelwise": __version__,
     }
     if save is not None:
         write_json(save, comparison, costs, about)
@@ -193,11 +191,11 @@ def compare(
 
 def _costs(bundles: list[Bundle], segmenters: list[Segmenter], dataset: Dataset, ids: Sequence[str]) -> list[Cost]:
     """What each model costs, for the size of the first of the photos."""
-    from pixelwise.cost import cost, measure_latencies
+    from pixelwise.cost import MOST_ROUNDS, cost, measure_latencies
 
     photos = [dataset[dataset.ids.index(name)].image for name in ids[:_TIMED_PHOTOS]]
     height, width = photos[0].shape[:2]
-    with progress_bar(1, "of the time measured", shown=True) as advance:
+    with progress_bar(MOST_ROUNDS, "rounds of timing", shown=True) as advance:
         latencies = measure_latencies(segmenters, photos, advance=advance)
     return [
         cost(bundle, segmenter, latency, height=height, width=width)

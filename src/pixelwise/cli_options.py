@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pixelwise import __version__
 from pixelwise.errors import PixelwiseError
 
 if TYPE_CHECKING:
@@ -64,29 +65,9 @@ def load_dataset(data: Path, split: str, layout: str, options: Sequence[str]) ->
     return open_dataset(recognise(data) if layout == "auto" else layout, data, split, parse_values(options))
 
 
-def parse_map(pairs: Sequence[str]) -> dict[str, str]:
-    """What --map was given.
-
-    Raises:
-        PixelwiseError: it is not of the form CLASS=CLASS.
-    """
-    mapping = {}
-    for pair in pairs:
-        name, equals, target = (part.strip() for part in pair.partition("="))
-        if not (name and equals and target):
-            raise PixelwiseError(f"--map takes a class of the model and one of the data, as in cat=pet, not {pair!r}.")
-        mapping[name] = target
-    return mapping
-
-
-def told(data: Path, split: str, size: str, flip: bool, maps: Sequence[str]) -> dict[str, str]:
-    """What was measured on what, by name, for the head of a report."""
-    return {
-        "data": f"{data.name or data.resolve().name}, split {split}",
-        "photos seen at": {"auto": "the model's size", "native": "their own size"}.get(size, f"{size} pixels"),
-        "mirrored too": "yes" if flip else "no",
-        "classes counted as": ", ".join(maps) or "their own names",
-    }
+def data_told(data: Path, split: str) -> str:
+    """A dataset's split, for the head of a report."""
+    return f"{data.name or data.resolve().name}, split {split}"
 
 
 def engine(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -124,3 +105,29 @@ def parse_size(text: str) -> Size:
             f"--size takes a number of pixels from 32 to {_LARGEST_SIZE}, `native` or `auto`, not {text[:40]!r}."
         )
     return size
+
+
+def parse_map(pairs: tuple[str, ...]) -> dict[str, str]:
+    """What --map was given, as `pixelwise.matching.match_classes` takes it.
+
+    Raises:
+        PixelwiseError: one is not of the form CLASS=CLASS.
+    """
+    mapping = {}
+    for pair in pairs:
+        name, equals, target = (part.strip() for part in pair.partition("="))
+        if not (name and equals and target):
+            raise PixelwiseError(f"--map takes a class of the model and one of the data, as in cat=pet, not {pair!r}.")
+        mapping[name] = target
+    return mapping
+
+
+def describe_model(segmenter: Segmenter, *, size: str, flip: bool, maps: tuple[str, ...]) -> dict[str, str]:
+    """How a model is run, by name, for pages and files; all but the model's own name."""
+    return {
+        "photos seen at": {"auto": "the model's size", "native": "their own size"}.get(size, f"{size} pixels"),
+        "mirrored too": "yes" if flip else "no",
+        "classes counted as": ", ".join(maps) or "their own names",
+        "engine": f"{segmenter.engine.name}, {segmenter.engine.precision}",
+        "pixelwise": __version__,
+    }

@@ -127,16 +127,17 @@ class Comparison:
 
     def _verdict(self, pair: Pair) -> str:
         better, worse = (self.standings[i].name for i in (pair.better, pair.worse))
-        photos = f"{len(self.evaluations[0].ids)} photos"
+        count = len(self.evaluations[0].ids)
+        photos = f"these {count} photos" if count > 1 else "this one photo"
         if pair.alike:
-            return f"{better} and {worse} answer alike on all {photos}."
+            return f"{better} and {worse} answer alike on {photos}."
         value = pair.mean_iou
         low, high = (f"{100 * each:.1f}".replace("-", "\N{MINUS SIGN}") for each in (value.low, value.high))
         interval = f"95 % interval {low} to {high}, p {_probability(pair.corrected)}"
         if pair.told_apart:
             return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({interval})."
         return (
-            f"{better} and {worse} cannot be told apart on these {photos}: {100 * value.estimate:.1f} points of mean "
+            f"{better} and {worse} cannot be told apart on {photos}: {100 * value.estimate:.1f} points of mean "
             f"IoU apart ({interval})."
         )
 

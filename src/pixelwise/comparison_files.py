@@ -323,7 +323,7 @@ def _layers(
         text = f"{name}: {rounded(float(evaluation.counts.image_ious[position]))}"
         layers.append((text, labelled_photo(photo, answer, classes)))
     apart = disputed(small) & (truth != classes.ignore_index)
-    layers.append(("where they differ", marked_photo(photo, apart)))
+    layers.append(("where they differ", marked_photo(photo, truth, apart, classes)))
     return [picture(jpeg(pixels), name) for name, pixels in layers]
 
 

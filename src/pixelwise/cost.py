@@ -21,7 +21,7 @@ from pixelwise.errors import EngineError
 from pixelwise.run_directory import RunDirectory
 from pixelwise.segmenter import Segmenter
 
-_MOST_ROUNDS, _FEWEST_ROUNDS = 30, 7
+MOST_ROUNDS, _FEWEST_ROUNDS = 30, 7
 _SECONDS = 3.0  # of computing a model, after which the fewest rounds are enough
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -93,19 +93,19 @@ def measure_latencies(
     Args:
         segmenters: the models.
         photos: uint8 (H, W, 3), taken in turn; one at least.
-        advance: called with the share of the rounds that is done, at most so often as they add up to one.
+        advance: called with 1 after each round, of which there are `MOST_ROUNDS` at most.
     """
     for segmenter in segmenters:
         segmenter.predict(photos[0])
     seconds: list[list[float]] = [[] for _ in segmenters]
-    for number in range(_MOST_ROUNDS):
+    for number in range(MOST_ROUNDS):
         if number >= _FEWEST_ROUNDS and min(map(sum, seconds)) > _SECONDS:
             break
         for segmenter, own in zip(segmenters, seconds, strict=True):
             start = time.perf_counter()
             segmenter.predict(photos[number % len(photos)])
             own.append(time.perf_counter() - start)
-        advance(1 / _MOST_ROUNDS)
+        advance(1)
     return [_latency(own) for own in seconds]
 
 

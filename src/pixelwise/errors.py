@@ -5,7 +5,7 @@ as it stands and exits with status 2.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class PixelwiseError(Exception):
@@ -52,12 +52,18 @@ def did_you_mean(name: str, known: Sequence[str], *, most: int = 3) -> str:
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 
-@contextmanager
-def needs_train_extra(what: str) -> Iterator[None]:
+def needs_train_extra(what: str) -> AbstractContextManager[None]:
     """For imports that the extra `train` brings: where a package is missing, one sentence says so."""
+    return needs_extra(what, "train")
+
+
+@contextmanager
+def needs_extra(what: str, extra: str) -> Iterator[None]:
+    """For imports that an extra brings: where a package is missing, one sentence says so."""
     try:
         yield
     except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
         raise PixelwiseError(
-            f"{what} needs {error.name}, which is not installed; `pip install pixelwise[train]` brings it."
+            f"{what} needs {package}, which is not installed; `pip install pixelwise[{extra}]` brings it."
         ) from error

@@ -58,6 +58,11 @@ def rounded(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
+def percent(share: float) -> str:
+    """A share to read, 0 to 1."""
+    return "<0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What was counted in each of N photos.

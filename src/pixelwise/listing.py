@@ -16,6 +16,7 @@ from pixelwise.settings import shown
 from pixelwise.terminal import console
 
 if TYPE_CHECKING:
+    from pixelwise.advise import Candidate, Case
     from pixelwise.configure import Choice
     from pixelwise.describe import Description
 
@@ -29,6 +30,51 @@ def print_choices(choices: Sequence[Choice]) -> None:
     for choice in choices:
         table.add_row(choice.key, shown(choice.value), choice.reason)
     console(stderr=True).print(table)
+
+
+def print_advice(case: Case, candidates: Sequence[Candidate]) -> None:
+    """Print what is recommended for a case, with its reasons, and what else there is."""
+    from pixelwise.advise import AIMS, DATASETS, command, reasons, remarks
+
+    out = console()
+    fit = [each for each in candidates if not each.refused]
+    known = [each for each in fit if each.accuracy]
+    if known:
+        best = known[0]
+        out.print(Text.assemble("Take ", (best.name, "bold"), f" ({_way(best)})."))
+        out.print("\n".join(f"- {reason}" for reason in reasons(best, candidates, case)))
+        out.print(f"Start with: {command(best)}", soft_wrap=True)
+    else:
+        out.print(Text("Nothing whose accuracy was measured keeps to these limits.", style="bold"))
+        if case.max_seconds is not None:
+            fastest = min(each.seconds for each in candidates if each.seconds is not None)
+            out.print(f"The fastest takes about {1000 * fastest:.0f} ms; smaller photos take less: --size.")
+    table = Table(title=f"\nBy {AIMS[case.aim][0]}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold")
+    datasets = list(dict.fromkeys(dataset for each in candidates for dataset in each.accuracy))
+    for heading in (*(DATASETS[dataset] for dataset in datasets), "ms here", "memory", "params"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for each in (each for each in candidates if each.accuracy):
+        table.add_row(
+            each.name + ("" if each.pretrained else "*"),
+            *(f"{each.accuracy[dataset]:.3f}" if dataset in each.accuracy else "" for dataset in datasets),
+            "" if each.seconds is None else f"{1000 * each.seconds:.0f}",
+            f"{each.memory / 1e6:.0f} MB",
+            f"{each.parameters / 1e6:.1f} M",
+            each.refused,
+        )
+    out.print(table)
+    untrained = [each.name for each in candidates if not each.accuracy]
+    notes = ["* from random weights", *remarks(case)]
+    if untrained:
+        notes.append(f"Nothing is known of the accuracy of: {', '.join(untrained)}; --save has what they cost.")
+    out.print("\n".join(notes), soft_wrap=True)
+
+
+def _way(candidate: Candidate) -> str:
+    weights = "from ImageNet weights" if candidate.pretrained else "from random weights"
+    return f"{candidate.architecture}, {weights}"
 
 
 def print_models(bundles: Sequence[Bundle]) -> None:

@@ -37,22 +37,24 @@ svg .whisker { stroke: var(--soft); stroke-width: 1.5; }
 svg .front { fill: none; stroke: var(--note); stroke-width: 1.5; stroke-dasharray: 5 4; }
 svg .heat { fill: var(--note); stroke: var(--line); stroke-width: .5; } svg .on { fill: var(--paper); }
 a { color: inherit; }
-.layers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: .6rem; }
+.layers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(14rem, 46%), 1fr)); gap: .6rem; }
 .viewer { margin: .6rem 0; max-width: 45rem; } .viewer .stage { position: relative; }
 .viewer img { display: block; width: 100%; } .viewer .over { position: absolute; inset: 0; }
-.viewer input { width: 100%; margin: .5rem 0; } .viewer label { margin-right: 1rem; font-size: .9rem; }
+.viewer input { width: 100%; margin: .5rem 0; }
+.viewer label { margin-right: 1rem; font-size: .9rem; white-space: nowrap; }
 """
 
 
-def document(title: str, body: Sequence[str]) -> str:
+def document(title: str, body: Sequence[str], *, style: str = "") -> str:
     """A whole page.
 
     Args:
         title: plain text.
         body: pieces of HTML, what came from outside escaped in them.
+        style: further rules of CSS, for what only this page has.
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>'
+    start = f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}{style}</style></head>\n<body>'
     return "\n".join([start, *body, "</body></html>\n"])
 
 

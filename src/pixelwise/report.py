@@ -14,7 +14,7 @@ from rich.text import Text
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, percent, rounded
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console
 
@@ -58,7 +58,7 @@ def _print_outcome(out: Console, outcome: Outcome) -> None:
     table.add_column("share", justify="right")
     table.add_column("confidence", justify="right")
     for found in outcome.classes:
-        table.add_row(_swatch(found), _percent(found.share), _percent(found.confidence or 0.0))
+        table.add_row(_swatch(found), percent(found.share), percent(found.confidence or 0.0))
     out.print(table)
     for line in (*(f"note: {note}" for note in outcome.notes), *(f"-> {path}" for path in outcome.files)):
         out.print(line, soft_wrap=True)
@@ -69,7 +69,7 @@ def _summary_table(outcomes: Sequence[Outcome]) -> Table:
     table.add_column("photo", overflow="fold")
     table.add_column("classes found", overflow="fold")
     for outcome in outcomes:
-        found = ", ".join(f"{entry.name} {_percent(entry.share)}" for entry in outcome.classes)
+        found = ", ".join(f"{entry.name} {percent(entry.share)}" for entry in outcome.classes)
         table.add_row(Text(outcome.job.source), Text(found))
     return table
 
@@ -93,6 +93,15 @@ def check_request(classes: ClassTable, *, over: Sequence[str], files: Sequence[P
     unknown = [name for name in over if name not in classes.names]
     if unknown:
         raise PixelwiseError(f"There is no class {', '.join(unknown)}; there are: {', '.join(classes.names)}.")
+    check_files(files)
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """See that files can be written before the work begins.
+
+    Raises:
+        OutputError: one is there already, or its directory is not, or two of them are the same.
+    """
     for file in files:
         if file.exists():
             raise OutputError(f"{file} exists already; choose another file.")
@@ -165,10 +174,6 @@ def _print_failures(err: Console, failed: Sequence[tuple[str, str]], measured: i
     if failed:
         total = len(failed) + measured
         err.print(f"{len(failed)} of {total} photos could not be measured and are in no figure.", soft_wrap=True)
-
-
-def _percent(share: float) -> str:
-    return "<0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")
 
 
 def _interval(interval: Interval) -> str:

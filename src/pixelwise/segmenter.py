@@ -106,12 +106,46 @@ class Segmenter:
         up to one. What fits one tile is not worth a call.
         """
         height, width = pixels.shape[:2]
-        inner_height, inner_width = self._inner_size(height, width)
-        seen = _shrink(pixels, inner_height, inner_width)
-        if max(inner_height, inner_width) <= self.tiling.size:
+        seen = self._seen(pixels)
+        if max(seen.shape[:2]) <= self.tiling.size:
             return _decide(self._probabilities(seen), height, width)
         mask = np.empty((height, width), np.uint8)
         confidence = np.empty((height, width), np.float16)
+        for (rows, columns), box, values in self._tiles(seen, height, width, advance):
+            mask[rows, columns], confidence[rows, columns] = _decide(
+                values, rows.stop - rows.start, columns.stop - columns.start, box=box
+            )
+        return mask, confidence
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
+        """How probable each class is at each pixel: uint8 (H, W, 3) RGB -> float32 (C, H, W), summing to one over C.
+
+        The greatest of a pixel is what `predict` answers there. Takes 4 bytes a class and pixel: 1 GB for 21 classes
+        and 12 megapixels.
+        """
+        height, width = pixels.shape[:2]
+        seen = self._seen(pixels)
+        if max(seen.shape[:2]) <= self.tiling.size:
+            return _magnify(self._probabilities(seen), height, width)
+        answer = np.empty((len(self.classes), height, width), np.float32)
+        for (rows, columns), box, values in self._tiles(seen, height, width):
+            answer[:, rows, columns] = _magnify(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
+        return answer
+
+    def _seen(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The photo as large as the network is to see it, before padding: uint8 (h, w, 3)."""
+        return _shrink(pixels, *self._inner_size(*pixels.shape[:2]))
+
+    def _tiles(
+        self, seen: NDArray[np.uint8], height: int, width: int, advance: Advance = lambda share: None
+    ) -> Iterator[tuple[Block, Box, Probabilities]]:
+        """Run the tiles of what the network sees of a photo of height x width.
+
+        Yields:
+            blocks of the photo, which together cover each pixel exactly once; float32 (C, h, w) that shows them; and
+            the part of h x w that does. Valid until the next is asked for.
+        """
+        inner_height, inner_width = seen.shape[:2]
         blocks = blend_tiles(
             inner_height, inner_width, lambda tile, kept: self._probabilities(seen[tile], kept), tiling=self.tiling
         )
@@ -119,12 +153,9 @@ class Segmenter:
         for (rows, columns), probabilities in blocks:
             (top, bottom), (upper, lower) = _magnified(rows, height / inner_height)
             (left, right), (near, far) = _magnified(columns, width / inner_width)
-            mask[top:bottom, left:right], confidence[top:bottom, left:right] = _decide(
-                probabilities, bottom - top, right - left, box=(near, upper, far, lower)
-            )
+            yield (slice(top, bottom), slice(left, right)), (near, upper, far, lower), probabilities
             advance(1 / tiles)
         self.engine.release()  # what a tile takes would stand beside the encoder's copy of a large picture
-        return mask, confidence
 
     def size_seen(self, height: int, width: int) -> tuple[int, int]:
         """Height and width at which the network sees a photo of that size, padding included."""
@@ -239,12 +270,7 @@ def _decide(
     confidence = np.empty((height, width), np.float16)
     if not mask.size:  # a tile that lies between the middles of two pixels
         return mask, confidence
-    left, upper, right, lower = box or (0, 0, probabilities.shape[2], probabilities.shape[1])
-    beyond = max(-left, -upper, right - probabilities.shape[2], lower - probabilities.shape[1])
-    if beyond > 0:
-        pad = math.ceil(beyond)
-        probabilities = np.pad(probabilities, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
-        left, upper, right, lower = (edge + pad for edge in (left, upper, right, lower))
+    probabilities, (left, upper, right, lower) = _with_all_of(probabilities, box)
     step = (lower - upper) / height
     candidates = list(range(len(probabilities))) if step > 1 or right - left > width else _candidates(probabilities)
     rows = max(1, _STRIP_PIXELS // width)
@@ -259,6 +285,27 @@ def _decide(
             best = np.maximum(best, rival)
         mask[top:bottom], confidence[top:bottom] = ids, best
     return mask, confidence
+
+
+def _magnify(probabilities: Probabilities, height: int, width: int, *, box: Box | None = None) -> Probabilities:
+    """All classes after bilinear interpolation: (C, h, w) -> (C, height, width); as for `_decide`."""
+    answer = np.empty((len(probabilities), height, width), np.float32)
+    if answer.size:
+        probabilities, box = _with_all_of(probabilities, box)
+        for values, out in zip(probabilities, answer, strict=True):
+            out[:] = _interpolate(values, height, width, box)
+    return answer
+
+
+def _with_all_of(probabilities: Probabilities, box: Box | None) -> tuple[Probabilities, Box]:
+    """The values, going on as they end where the box lies beyond them, and the box in them; None is all of them."""
+    left, upper, right, lower = box or (0, 0, probabilities.shape[2], probabilities.shape[1])
+    beyond = max(-left, -upper, right - probabilities.shape[2], lower - probabilities.shape[1])
+    if beyond <= 0:
+        return probabilities, (left, upper, right, lower)
+    pad = math.ceil(beyond)
+    probabilities = np.pad(probabilities, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
+    return probabilities, (left + pad, upper + pad, right + pad, lower + pad)
 
 
 def _candidates(probabilities: Probabilities) -> list[int]:

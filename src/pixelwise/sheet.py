@@ -97,25 +97,27 @@ def _compared(
     labelled = mask != classes.ignore_index
     right = f"{(mask == prediction)[labelled].mean():.1%} right" if labelled.any() else "nothing labelled"
     small, truth, answer = fit_photo(photo), fit_mask(mask), fit_mask(prediction)
-    wrong = marked_photo(small, (truth != answer) & (truth != classes.ignore_index))
+    wrong = (truth != answer) & (truth != classes.ignore_index)
     return [
         Cell(small, name),
         Cell(labelled_photo(small, truth, classes), "truth"),
         Cell(labelled_photo(small, answer, classes), "prediction"),
-        Cell(_hatched(wrong, truth, classes), right),
+        Cell(marked_photo(small, truth, wrong, classes), right),
     ]
-
-
-def marked_photo(photo: NDArray[np.uint8], marked: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The photo faint and grey, with the marked pixels in red: uint8 (H, W, 3)."""
-    faint: NDArray[np.uint8] = (photo.mean(axis=2, keepdims=True) / 2 + 112).astype(np.uint8).repeat(3, axis=2)
-    faint[marked] = _WRONG
-    return faint
 
 
 def labelled_photo(photo: NDArray[np.uint8], mask: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
     """The mask over its photo, what is ignored hatched: uint8 (H, W, 3)."""
     return _hatched(overlay(photo, mask, classes, opacity=0.45), mask, classes)
+
+
+def marked_photo(
+    photo: NDArray[np.uint8], mask: NDArray[np.uint8], marked: NDArray[np.bool_], classes: ClassTable
+) -> NDArray[np.uint8]:
+    """The photo pale and grey, what is marked, bool (H, W), in red, what the mask ignores hatched: uint8 (H, W, 3)."""
+    faint = (photo.mean(axis=2, keepdims=True) / 2 + 112).astype(np.uint8).repeat(3, axis=2)
+    faint[marked] = _WRONG
+    return _hatched(faint, mask, classes)
 
 
 def _hatched(picture: NDArray[np.uint8], mask: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
@@ -145,10 +147,10 @@ def fit_mask(mask: NDArray[np.uint8], side: int = _SIDE) -> NDArray[np.uint8]:
     return np.array(Image.fromarray(mask).resize(_size(height, width, side), Image.Resampling.NEAREST))
 
 
-def jpeg(picture: NDArray[np.uint8]) -> bytes:
+def jpeg(picture: NDArray[np.uint8], *, quality: int = 85) -> bytes:
     """A picture, uint8 (H, W, 3), as a JPEG file for a page."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 

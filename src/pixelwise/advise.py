@@ -1,0 +1,233 @@
+"""Which model for this case, from measured figures.
+
+What is known is a table inside the package, `measured.json`, that `benchmarks/measured.py` writes: what each
+architecture costs, and how good its trainings in docs/reproduction.md are. Nothing here is opinion: where nothing was
+measured, it says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelwise.errors import PixelwiseError
+
+_TABLE = Path(__file__).with_name("measured.json")
+
+AIMS = {
+    "overall": ("mean IoU", "mean_iou", ()),
+    "thin": ("IoU of poles and signs", "thin", ("camvid",)),
+    "small": ("IoU of pedestrians, bicyclists and signs", "small", ("camvid",)),
+}
+"""What to rank by: in words, its key in the table, and the datasets that have it (none: all)."""
+
+DATASETS = {"camvid": "CamVid", "pets": "Oxford-IIIT Pet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a model is wanted for.
+
+    Attributes:
+        images: how many labelled photos there are; None for unknown.
+        size: longer side of the photos that the network is to see, in pixels.
+        max_seconds: for one photo on this machine; None for any.
+        max_memory: bytes, of a process that segments one photo; None for any.
+        aim: a key of `AIMS`.
+        pretrained: whether weights that were trained on ImageNet may be started from.
+        gpu: whether it is to run on a GPU, where no time was measured.
+    """
+
+    images: int | None = None
+    size: int = 512
+    max_seconds: float | None = None
+    max_memory: int | None = None
+    aim: str = "overall"
+    pretrained: bool = True
+    gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A way to train a model, and what is known of it for a case.
+
+    Attributes:
+        name: what docs/reproduction.md calls it.
+        architecture: what to give to --model.
+        arguments: what it was built with, other than its defaults.
+        pretrained: whether its encoder started from ImageNet weights.
+        accuracy: by dataset, what the aim ranks by on `test`, a mean over trainings; empty where nothing was trained.
+        interval: by dataset, of the mean IoU of one training.
+        trainings: by dataset, how many there are.
+        seconds: expected for a photo on this machine; None on a GPU.
+        memory: bytes, of a process that segments one photo of 512 x 512 pixels.
+        parameters: how many.
+        refused: why it is out of the question; empty where it is not.
+    """
+
+    name: str
+    architecture: str
+    arguments: Mapping[str, Any]
+    pretrained: bool
+    accuracy: Mapping[str, float]
+    interval: Mapping[str, tuple[float, float]]
+    trainings: Mapping[str, int]
+    seconds: float | None
+    memory: int
+    parameters: int
+    refused: str = ""
+
+    @property
+    def score(self) -> float:
+        """The mean over datasets; nan where nothing was trained."""
+        return float(np.mean(list(self.accuracy.values()))) if self.accuracy else float("nan")
+
+
+@functools.cache
+def measured() -> dict[str, Any]:
+    """The table: `conditions`, `costs` by architecture, `trainings`."""
+    table: dict[str, Any] = json.loads(_TABLE.read_text(encoding="utf-8"))
+    return table
+
+
+def advise(case: Case, *, seconds_of_default: float | None, table: Mapping[str, Any] | None = None) -> list[Candidate]:
+    """All that is known for a case: what is recommended first, the best before the others; then what is refused.
+
+    Candidates are compared on the datasets that all of the recommended share; those that were not trained there come
+    after them, by time.
+
+    Args:
+        case: what a model is wanted for.
+        seconds_of_default: what the default model takes here for a photo of the table's size; None on a GPU.
+        table: another one than the package's.
+
+    Raises:
+        PixelwiseError: a size or a limit is not positive, or the aim is none.
+    """
+    limits = (case.images, case.size, case.max_seconds, case.max_memory)
+    if any(limit is not None and limit <= 0 for limit in limits):
+        raise PixelwiseError("Numbers of images, sizes and limits must be positive.")
+    if case.aim not in AIMS:
+        raise PixelwiseError(f"There is no aim {case.aim!r}; there are: {', '.join(AIMS)}.")
+    table = measured() if table is None else table
+    candidates = [
+        _candidate(name, rows, case, seconds_of_default, table) for name, rows in _ways(table["trainings"]).items()
+    ]
+    trained = {row["architecture"] for row in table["trainings"]}
+    candidates += [
+        _candidate(name, [], case, seconds_of_default, table) for name in table["costs"] if name not in trained
+    ]
+    return sorted(candidates, key=_rank)
+
+
+def _ways(trainings: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    ways: dict[str, list[Mapping[str, Any]]] = {}
+    for row in trainings:
+        ways.setdefault(row["name"], []).append(row)
+    return ways
+
+
+def _candidate(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    case: Case,
+    seconds_of_default: float | None,
+    table: Mapping[str, Any],
+) -> Candidate:
+    architecture = rows[0]["architecture"] if rows else name
+    cost = table["costs"][architecture]
+    _, key, only = AIMS[case.aim]
+    datasets = dict.fromkeys(row["dataset"] for row in rows if not only or row["dataset"] in only)
+    of = {dataset: [row for row in rows if row["dataset"] == dataset] for dataset in datasets}
+    values = {dataset: [_number(row[key]) for row in own] for dataset, own in of.items()}
+    seconds = None
+    if seconds_of_default is not None:
+        # Convolutions take time with the pixels that they see.
+        scale = case.size**2 / (table["conditions"]["photo"][0] * table["conditions"]["photo"][1])
+        seconds = cost["seconds"] / cost["seconds_of_default"] * seconds_of_default * scale
+    found = Candidate(
+        name=name,
+        architecture=architecture,
+        arguments=cost["arguments"],
+        pretrained=any(row["pretrained"] for row in rows),
+        accuracy={dataset: float(np.mean(each)) for dataset, each in values.items()},
+        interval={dataset: (own[0]["mean_iou"]["low"], own[0]["mean_iou"]["high"]) for dataset, own in of.items()},
+        trainings={dataset: len(own) for dataset, own in of.items()},
+        seconds=seconds,
+        memory=cost["peak_memory"],
+        parameters=cost["parameters"],
+    )
+    return _judged(found, case)
+
+
+def _number(value: Any) -> float:
+    """A figure, with or without its interval."""
+    return float(value["value"] if isinstance(value, Mapping) else value)
+
+
+def _judged(candidate: Candidate, case: Case) -> Candidate:
+    if candidate.pretrained and not case.pretrained:
+        return replace(candidate, refused="starts from ImageNet weights")
+    if case.max_memory is not None and candidate.memory > case.max_memory:
+        return replace(candidate, refused=f"takes {candidate.memory / 1e6:.0f} MB")
+    if case.max_seconds is not None and candidate.seconds is not None and candidate.seconds > case.max_seconds:
+        return replace(candidate, refused=f"takes about {1000 * candidate.seconds:.0f} ms here")
+    return candidate
+
+
+def _rank(candidate: Candidate) -> tuple[bool, int, float, float]:
+    """Recommended before refused, trained on more datasets before fewer, then the better, then the faster."""
+    score = 0.0 if np.isnan(candidate.score) else candidate.score
+    return bool(candidate.refused), -len(candidate.accuracy), -score, candidate.seconds or 0.0
+
+
+def reasons(candidate: Candidate, others: Sequence[Candidate], case: Case) -> list[str]:
+    """Why a candidate is where it is, each with its figure."""
+    aim = AIMS[case.aim][0]
+    told = [
+        f"{aim} {value:.3f} on {DATASETS[dataset]}'s test photos"
+        + (f", the mean of {candidate.trainings[dataset]} trainings" if candidate.trainings[dataset] > 1 else "")
+        for dataset, value in candidate.accuracy.items()
+    ]
+    twin = next((o for o in others if o.architecture == candidate.architecture and not o.pretrained), None)
+    if candidate.pretrained and twin is not None:
+        told += [
+            f"ImageNet weights in its encoder: from random ones it came to {twin.accuracy[dataset]:.3f} there"
+            for dataset in candidate.accuracy
+            if dataset in twin.accuracy
+        ]
+    if candidate.seconds is not None:
+        told.append(f"about {1000 * candidate.seconds:.0f} ms for a photo of {case.size} x {case.size} pixels here")
+    told.append(f"{candidate.memory / 1e6:.0f} MB for a process that segments a photo of 512 x 512")
+    return told
+
+
+def remarks(case: Case, table: Mapping[str, Any] | None = None) -> list[str]:
+    """How far the figures reach for a case."""
+    table = measured() if table is None else table
+    photos = {row["dataset"]: row["photos"]["train"] for row in table["trainings"]}
+    told = [f"{count} of {DATASETS[dataset]}" for dataset, count in sorted(photos.items())]
+    found = [f"The accuracies come from short trainings on few photos ({', '.join(told)})."] if told else []
+    if case.images is not None and photos and not min(photos.values()) / 4 <= case.images <= 4 * max(photos.values()):
+        fewer = case.images < min(photos.values())
+        found.append(
+            f"You have {case.images}, far {'fewer' if fewer else 'more'}: nothing was measured there, and the order "
+            "may be another."
+        )
+    if case.gpu:
+        found.append("No time was measured on a GPU; limits of time were not looked at.")
+    return found
+
+
+def command(candidate: Candidate) -> str:
+    """What to type to train it."""
+    words = f"pixelwise train --data YOUR_FOLDER --model {candidate.architecture}"
+    for key, value in candidate.arguments.items():
+        words += f" --set model.arguments.{key}={json.dumps(value)}"
+    return words if candidate.pretrained else f"{words} --set model.encoder_weights=null"

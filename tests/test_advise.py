@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import ROOT, pixelwise
+from pixelwise.advise import AIMS, DATASETS, Case, advise, command, measured, reasons, remarks
+from pixelwise.catalogue import architectures
+from pixelwise.errors import PixelwiseError
+
+MB = 10**6
+
+
+def cost(seconds: float, memory: int = 400, **more: Any) -> dict[str, Any]:
+    """Of a network that takes so long where the default model takes 0.1 s."""
+    return {
+        "arguments": {},
+        "parameters": 3_000_000,
+        "peak_memory": memory * MB,
+        "seconds": seconds,
+        "seconds_of_default": 0.1,
+        **more,
+    }
+
+
+def training(name: str, dataset: str, value: float, **more: Any) -> dict[str, Any]:
+    figure = {"value": value, "low": value - 0.01, "high": value + 0.01}
+    row = {"dataset": dataset, "name": name, "seed": 0, "architecture": name, "pretrained": False, "mean_iou": figure}
+    return row | {"photos": {"train": 240 if dataset == "pets" else 367}} | more
+
+
+TABLE = {
+    "conditions": {"photo": [512, 512]},
+    "costs": {
+        "unet": cost(0.1),
+        "big": cost(0.5, memory=1200, arguments={"batch_norm": True}),
+        "fast": cost(0.02),
+        "new": cost(0.3),
+    },
+    "trainings": [
+        training("unet", "pets", 0.70, pretrained=True),
+        training("unet", "camvid", 0.60, pretrained=True, thin=0.2, small=0.4),
+        training("unet", "camvid", 0.62, pretrained=True, thin=0.3, small=0.4, seed=1),
+        training("unet-random", "pets", 0.50, architecture="unet"),
+        training("unet-random", "camvid", 0.40, architecture="unet", thin=0.1, small=0.1),
+        training("big", "pets", 0.75),
+        training("big", "camvid", 0.65, thin=0.15, small=0.5),
+        training("fast", "pets", 0.90),
+    ],
+}
+
+
+def order(case: Case, seconds: float | None = 0.1) -> list[str]:
+    return [each.name for each in advise(case, seconds_of_default=seconds, table=TABLE) if not each.refused]
+
+
+def test_the_best_on_average_comes_first_then_what_was_trained_on_less_then_what_was_not_trained():
+    assert order(Case()) == ["big", "unet", "unet-random", "fast", "new"]
+
+
+def test_aims_rank_by_their_own_figure_where_it_was_measured():
+    assert order(Case(aim="thin"))[:3] == ["unet", "big", "unet-random"]
+    assert order(Case(aim="small"))[:3] == ["big", "unet", "unet-random"]
+    found = {each.name: each for each in advise(Case(aim="thin"), seconds_of_default=0.1, table=TABLE)}
+    assert found["unet"].accuracy == {"camvid": pytest.approx(0.25)}
+    assert found["fast"].accuracy == {}
+    assert math.isnan(found["fast"].score)
+
+
+def test_limits_refuse_with_the_figure():
+    found = advise(Case(max_seconds=0.2, max_memory=500 * MB), seconds_of_default=0.1, table=TABLE)
+    assert {each.name: each.refused for each in found if each.refused} == {
+        "big": "takes 1200 MB",
+        "new": "takes about 300 ms here",
+    }
+    assert found[0].name == "unet"
+    assert [bool(each.refused) for each in found] == sorted(bool(each.refused) for each in found)
+
+
+def test_time_goes_with_this_machine_and_with_the_pixels():
+    unet = {each.name: each for each in advise(Case(size=1024), seconds_of_default=0.05, table=TABLE)}["unet"]
+    assert unet.seconds == pytest.approx(0.05 * 4)
+    assert order(Case(max_seconds=0.2, size=1024), 0.2)[:1] == ["fast"]
+
+
+def test_on_a_gpu_no_time_is_known_and_none_is_refused():
+    found = advise(Case(max_seconds=1e-6, gpu=True), seconds_of_default=None, table=TABLE)
+    assert not any(each.refused or each.seconds for each in found)
+    assert "No time was measured on a GPU" in " ".join(remarks(Case(gpu=True), TABLE))
+
+
+def test_without_pretrained_weights_the_same_network_from_random_ones_is_left():
+    found = advise(Case(pretrained=False), seconds_of_default=0.1, table=TABLE)
+    assert found[-1].refused == "starts from ImageNet weights"
+    assert "unet-random" in order(Case(pretrained=False))
+
+
+def test_reasons_give_the_figures_and_what_pretraining_bought():
+    found = advise(Case(), seconds_of_default=0.1, table=TABLE)
+    told = " / ".join(reasons(next(each for each in found if each.name == "unet"), found, Case()))
+    for part in (
+        "mean IoU 0.700 on Oxford-IIIT Pet's test photos",
+        "mean IoU 0.610 on CamVid's test photos, the mean of 2 trainings",
+        "from random ones it came to 0.500",
+        "about 100 ms for a photo of 512 x 512",
+        "400 MB",
+    ):
+        assert part in told, part
+
+
+def test_how_far_the_figures_reach_is_said():
+    assert remarks(Case(images=300), TABLE) == [
+        "The accuracies come from short trainings on few photos (367 of CamVid, 240 of Oxford-IIIT Pet)."
+    ]
+    assert "You have 20, far fewer" in remarks(Case(images=20), TABLE)[1]
+    assert "You have 20000, far more" in remarks(Case(images=20_000), TABLE)[1]
+
+
+def test_the_command_builds_what_was_measured():
+    found = {each.name: each for each in advise(Case(), seconds_of_default=0.1, table=TABLE)}
+    assert command(found["unet"]) == "pixelwise train --data YOUR_FOLDER --model unet"
+    assert command(found["big"]) == (
+        "pixelwise train --data YOUR_FOLDER --model big --set model.arguments.batch_norm=true "
+        "--set model.encoder_weights=null"
+    )
+
+
+@pytest.mark.parametrize("case", [Case(images=0), Case(size=-1), Case(max_seconds=0), Case(max_memory=-5)])
+def test_nonsense_is_refused(case: Case):
+    with pytest.raises(PixelwiseError, match="must be positive"):
+        advise(case, seconds_of_default=0.1, table=TABLE)
+
+
+def test_an_aim_that_is_none_is_refused():
+    with pytest.raises(PixelwiseError, match="There is no aim 'quick'; there are: overall, thin, small"):
+        advise(Case(aim="quick"), seconds_of_default=0.1, table=TABLE)
+
+
+# The table inside the package.
+
+
+def test_every_architecture_has_its_costs_and_they_are_those_of_the_catalogue():
+    table = measured()
+    facts = {each.name: each for each in architectures()}
+    assert set(table["costs"]) == set(facts)
+    for name, entry in table["costs"].items():
+        if not entry["arguments"]:  # other arguments make another network
+            measured_parameters, known = entry["parameters"], facts[name].parameters
+            assert known <= measured_parameters <= 1.07 * known, name  # with the auxiliary head or without
+            assert entry["multiply_adds"] == pytest.approx(facts[name].multiply_adds, rel=0.01), name
+        assert 0.001 < entry["seconds"] < 60
+        assert 50 * MB < entry["peak_memory"] < 8000 * MB
+
+
+def test_every_training_in_the_documents_is_in_the_table_and_no_other():
+    rows = {(row["dataset"], f"{row['name']}-{row['seed']}"): row for row in measured()["trainings"]}
+    found = {path.parts[-3:-1]: path for path in (ROOT / "docs" / "reproduction").glob("*/*/metrics.json")}
+    assert set(rows) == set(found)
+    for key, path in found.items():
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        assert rows[key]["mean_iou"] == metrics["test"]["figures"]["mean_iou"]
+        assert rows[key]["dataset"] in DATASETS
+        assert all((path.parent / name).is_file() for name in ("recipe.yaml", "log.jsonl", "curves.png"))
+
+
+@pytest.mark.parametrize("aim", AIMS)
+def test_each_aim_can_be_asked_of_the_table(aim: str):
+    found = advise(Case(aim=aim), seconds_of_default=0.1)
+    assert {each.architecture for each in found} == set(measured()["costs"])
+
+
+# The command, which times the default model.
+
+
+def test_the_command_says_what_to_take_and_why(tmp_path: Path):
+    out, err = pixelwise("advise", "--images", "300", "--save", "advice.json", cwd=tmp_path)
+    assert err == ""
+    assert out.startswith("Take ")
+    assert "Start with: pixelwise train --data YOUR_FOLDER --model " in out
+    saved = json.loads((tmp_path / "advice.json").read_text(encoding="utf-8"))
+    assert saved["case"]["images"] == 300
+    assert saved["candidates"][0]["seconds"] > 0
+    assert f"Take {saved['candidates'][0]['name']} " in out
+    _, err = pixelwise("advise", "--save", "advice.json", cwd=tmp_path, status=2)
+    assert err == "pixelwise: advice.json exists already; choose another file.\n"
+
+
+def test_what_cannot_be_kept_is_said_with_the_nearest(tmp_path: Path):
+    out, _ = pixelwise("advise", "--max-latency-ms", "0.01", cwd=tmp_path)
+    assert "Nothing whose accuracy was measured keeps to these limits." in out
+    assert "The fastest takes about " in out
+    out, err = pixelwise("advise", "--images", "0", cwd=tmp_path, status=2)
+    assert "--images" in err

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from helpers import COLOURS, SCENE_CLASSES, SPEC, ColourEngine, colourful_photo
+from pixelwise.bootstrap import bootstrap_mean_iou, bootstrap_mean_iou_difference
+from pixelwise.bundle import BundleConfig
+from pixelwise.compare import Comparison, Contender, compare, disputed, grouped, seed_of
+from pixelwise.data import Sample
+from pixelwise.errors import DataError, EngineError, MaskError
+from pixelwise.evaluate import evaluate
+from pixelwise.figures import draws, mean_of_trainings
+from pixelwise.labels import ClassTable
+from pixelwise.segmenter import Segmenter
+from pixelwise.significance import permutation_test
+
+
+class NoisyEngine(ColourEngine):
+    """Answers by chance where its noise is larger than the colours' difference."""
+
+    def __init__(self, noise: float, seed: int = 0) -> None:
+        super().__init__()
+        self._noise, self._seed = noise, seed
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        logits = super().__call__(images)
+        generator = np.random.default_rng((self._seed, int(abs(images).sum() * 1000)))
+        return logits + generator.normal(0, self._noise, logits.shape).astype(np.float32)
+
+
+@dataclass
+class Truth:
+    """Photos whose ground truth is what the noiseless engine answers; some of it ignored, one photo damaged."""
+
+    photos: int = 12
+    damaged: int | None = None
+    classes: ClassTable = COLOURS
+    split: str = "val"
+
+    @property
+    def ids(self) -> list[str]:
+        return [f"photo-{i}" for i in range(self.photos)]
+
+    def __len__(self) -> int:
+        return self.photos
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == self.damaged:
+            raise MaskError(f"photo-{index}.png is damaged.")
+        photo = colourful_photo(40, 64, seed=index)
+        mask, _ = segmenter(0).predict(photo)
+        mask[:3] = 255
+        return Sample(photo, mask, self.ids[index])
+
+
+def segmenter(noise: float, *, seed: int = 0, classes: ClassTable = COLOURS) -> Segmenter:
+    return Segmenter(NoisyEngine(noise, seed), classes, SPEC)
+
+
+def contenders(*noises: float) -> list[Contender]:
+    return [Contender(f"noise {noise} #{i}", segmenter(noise, seed=i)) for i, noise in enumerate(noises)]
+
+
+@pytest.fixture(scope="module")
+def three() -> Comparison:
+    return compare(contenders(0.5, 2.0, 2.0), Truth())
+
+
+def test_each_model_is_measured_as_by_itself(three: Comparison):
+    for found, contender in zip(three.evaluations, contenders(0.5, 2.0, 2.0), strict=True):
+        alone = evaluate(contender.segmenter, [Truth()])
+        np.testing.assert_array_equal(found.per_image, alone.per_image)
+        np.testing.assert_array_equal(found.counts.reliability, alone.counts.reliability)
+        assert found.ids == alone.ids
+
+
+def test_differences_are_those_of_the_paired_bootstrap(three: Comparison):
+    for pair in three.pairs:
+        better, worse = (three.evaluations[three.standings[i].members[0]].per_image for i in (pair.better, pair.worse))
+        assert pair.mean_iou == bootstrap_mean_iou_difference(worse, better)
+        assert pair.mean_iou.estimate >= 0
+        assert pair.chance == permutation_test([better], [worse])
+    assert [three.standings[i].name for pair in three.pairs for i in (pair.better, pair.worse)][:2] == [
+        "noise 0.5 #0",
+        "noise 2.0 #1",
+    ]
+    for standing, evaluation in zip(three.standings, three.evaluations, strict=True):
+        assert standing.figures.overall["mean_iou"] == bootstrap_mean_iou(evaluation.per_image)
+
+
+def test_words_say_what_the_photos_can_tell(three: Comparison):
+    clear, other, close = three.pairs
+    assert clear.told_apart
+    assert other.told_apart
+    assert not close.told_apart
+    value = clear.mean_iou
+    assert clear.corrected == pytest.approx(3 * 2 / 2**12, abs=0.001)  # of all exchanges two are as extreme
+    assert three.verdicts()[0] == (
+        f"noise 0.5 #0 is better than noise 2.0 #1 by {100 * value.estimate:.1f} points of mean IoU (95 % interval "
+        f"{100 * value.low:.1f} to {100 * value.high:.1f}, p {clear.corrected:.3f})."
+    )
+    assert "cannot be told apart on these 12 photos: " in three.verdicts()[2]
+    assert "\N{MINUS SIGN}" in three.verdicts()[2]
+    assert three.verdicts_of_best() == three.verdicts()[:2]
+
+
+def test_a_model_does_not_differ_from_itself_by_anything():
+    same = [Contender("one", segmenter(1.0)), Contender("other", segmenter(1.0))]
+    found = compare(same, Truth())
+    (pair,) = found.pairs
+    values = [*pair.difference.overall.values(), *(v for each in pair.difference.per_class.values() for v in each)]
+    for value in values:
+        assert math.isnan(value.estimate) or (value.estimate, value.low, value.high) == (0, 0, 0)
+    assert (pair.mean_iou.low, pair.mean_iou.high, pair.chance, pair.corrected) == (0, 0, 1, 1)
+    assert pair.alike
+    assert not pair.told_apart
+    assert found.verdicts() == ["one and other answer alike on these 12 photos."]
+    assert not found.disagreement.any()
+
+
+def test_many_pairs_are_corrected_for_being_many():
+    """Eight models that are equally good: of their 28 pairs none is called different."""
+    found = compare(contenders(*[1.5] * 8), Truth(photos=8))
+    assert len(found.pairs) == 28
+    assert all(pair.corrected >= pair.chance for pair in found.pairs)
+    assert not any(pair.told_apart for pair in found.pairs)
+
+
+def test_disagreement_is_the_share_of_labelled_pixels_that_not_all_answer_alike(three: Comparison):
+    sample = Truth()[4]
+    answers = [contender.segmenter.predict(sample.image)[0] for contender in contenders(0.5, 2.0, 2.0)]
+    apart = sum(
+        len({int(answer[row, column]) for answer in answers}) > 1
+        for row, column in np.argwhere(sample.mask != 255).tolist()
+    )
+    assert three.disagreement[4] == pytest.approx(apart / (sample.mask != 255).sum())
+    assert disputed([answers[0], answers[0]]).sum() == 0
+
+
+def test_a_damaged_pair_costs_itself_and_is_listed_for_all():
+    found = compare(contenders(0.5, 1.0), Truth(photos=5, damaged=2))
+    for evaluation in found.evaluations:
+        assert evaluation.ids == ("photo-0", "photo-1", "photo-3", "photo-4")
+        assert evaluation.failed == (("photo-2", "photo-2.png is damaged."),)
+    assert len(found.disagreement) == 4
+
+
+def test_what_cannot_be_compared_says_why():
+    with pytest.raises(DataError, match=r"^other: The dataset has no class cat, dog, sea, which the model has"):
+        compare([*contenders(0.5), Contender("other", segmenter(1, classes=SCENE_CLASSES))], Truth())
+    with pytest.raises(DataError, match="no photo to compare"):
+        compare(contenders(0.5, 1.0), Truth(photos=0))
+    with pytest.raises(DataError, match=r"None of the 1 photos can be measured; the first: photo-0\.png is damaged"):
+        compare(contenders(0.5, 1.0), Truth(photos=1, damaged=0))
+
+
+def test_a_model_that_cannot_run_is_no_damaged_photo():
+    class Broken(ColourEngine):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            raise EngineError("out of order")
+
+    with pytest.raises(EngineError, match="out of order"):
+        compare([*contenders(0.5), Contender("broken", Segmenter(Broken(), COLOURS, SPEC))], Truth())
+
+
+# Several trainings of one recipe.
+
+
+def trainings(*told: tuple[str, str | None, int | None]) -> list[Contender]:
+    return [Contender(name, segmenter(1.0), recipe, seed) for name, recipe, seed in told]
+
+
+def test_trainings_of_one_recipe_with_different_seeds_are_one_model():
+    told = trainings(("a-0", "A", 0), ("b-0", "B", 0), ("a-1", "A", 1), ("unknown", None, None), ("a-2", "A", 2))
+    assert grouped(told) == [("a-0 (3 trainings)", (0, 2, 4)), ("b-0", (1,)), ("unknown", (3,))]
+
+
+def test_the_same_training_twice_is_not_two_trainings():
+    told = trainings(("a", "A", 0), ("copy", "A", 0), ("b", "B", 0))
+    assert grouped(told) == [("a", (0,)), ("copy", (1,)), ("b", (2,))]
+
+
+def test_trainings_of_a_single_recipe_are_compared_with_each_other():
+    assert grouped(trainings(("a-0", "A", 0), ("a-1", "A", 1))) == [("a-0", (0,)), ("a-1", (1,))]
+
+
+def test_models_that_nothing_is_known_of_stand_for_themselves():
+    assert grouped(trainings(("a", None, None), ("b", None, 1))) == [("a", (0,)), ("b", (1,))]
+
+
+def test_several_trainings_count_with_their_mean_and_their_spread():
+    noisy = [replace(each, recipe="A", seed=i) for i, each in enumerate(contenders(1.0, 2.0, 3.0))]
+    found = compare([*noisy, Contender("still", segmenter(0.8))], Truth())
+    group, still = found.standings
+    means = [evaluation.scores.mean_iou for evaluation in found.evaluations[:3]]
+    value = group.figures.overall["mean_iou"]
+    assert value.estimate == pytest.approx(np.mean(means))
+    widths = [bootstrap_mean_iou(evaluation.per_image) for evaluation in found.evaluations[:3]]
+    assert value.high - value.low > 2 * max(each.high - each.low for each in widths)  # the seeds differ far more
+    assert still.name == "still"
+    (pair,) = found.pairs
+    assert pair.mean_iou.estimate == pytest.approx(found.evaluations[3].scores.mean_iou - np.mean(means))
+
+
+def test_the_mean_of_trainings_is_that_of_a_loop_over_draws(three: Comparison):
+    parts = [draws(evaluation.counts, resamples=100, seed=5) for evaluation in three.evaluations]
+    found = mean_of_trainings(parts, seed=7)
+    chosen = np.random.default_rng(7).integers(3, size=(100, 3))
+    for key, values in found.samples.items():
+        for resample in (0, 50, 99):
+            drawn = np.stack([parts[run].samples[key][resample] for run in chosen[resample]])
+            np.testing.assert_allclose(values[resample], drawn.mean(axis=0), equal_nan=True)
+    alone = mean_of_trainings(parts[:1])
+    for key, values in alone.samples.items():
+        np.testing.assert_array_equal(values, parts[0].samples[key])
+
+
+def test_seeds_are_read_from_where_a_model_comes_from():
+    def config(**provenance: object) -> BundleConfig:
+        return BundleConfig("a", "unet", {}, COLOURS, SPEC, provenance)
+
+    assert seed_of(config(**{"recipe sha256 but for the seed": "abc", "seed": 3})) == ("abc", 3)
+    assert seed_of(config(seed="3")) == (None, None)
