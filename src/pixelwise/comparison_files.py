@@ -182,11 +182,11 @@ def _standings(comparison: Comparison, costs: Sequence[Cost]) -> tuple[list[str]
                 unbroken(figures["mean_iou"]),
                 rounded(figures["mean_boundary_iou"].estimate),
                 unbroken(cost.latency),
-                f"{cost.peak_memory / 1e6:.0f} MB",
-                f"{cost.bytes_on_disk / 1e6:.1f} MB",
-                f"{cost.parameters / 1e6:.1f} M",
-                "unknown" if cost.multiply_adds is None else f"{cost.multiply_adds / 1e9:.1f} G",
-                duration(cost.training_seconds),
+                unbroken(f"{cost.peak_memory / 1e6:.0f} MB"),
+                unbroken(f"{cost.bytes_on_disk / 1e6:.1f} MB"),
+                unbroken(f"{cost.parameters / 1e6:.1f} M"),
+                "unknown" if cost.multiply_adds is None else unbroken(f"{cost.multiply_adds / 1e9:.1f} G"),
+                unbroken(duration(cost.training_seconds)),
             ]
         )
     return headings, rows
