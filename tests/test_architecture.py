@@ -61,7 +61,8 @@ LAYERS = (
     Layer("cli", runtime="__init__ terminal"),
     Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts comparison_charts audit_report"),
     Layer("cli", runtime="evaluation_files comparison_files audit_files audit_page"),
-    Layer("cli", runtime="cli_advise cli_audit cli_data cli_evaluate"),
+    Layer("cli", training="serve"),  # with packages of its own, but without torch
+    Layer("cli", runtime="cli_advise cli_audit cli_data cli_evaluate cli_serve"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )
@@ -82,8 +83,8 @@ RUNTIME_PACKAGES = {
 }
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
-# converted first.
-STARTS_TRAINING = {"cli", "cli_data", "api"}
+# converted first. Serving has an extra of its own, too.
+STARTS_TRAINING = {"cli", "cli_data", "cli_serve", "api"}
 
 # What the runtime half does without.
 HEAVY = [
@@ -263,6 +264,11 @@ def test_the_runtime_half_loads_no_heavy_package() -> None:
         f"import sys, {', '.join(runtime_modules())}; print(*(name for name in {NOT_AT_START} if name in sys.modules))"
     )
     assert run(sys.executable, "-c", code, pythonpath=str(PACKAGE.parent)).split() == []
+
+
+def test_serving_needs_no_torch() -> None:
+    code = "import sys, pixelwise.serve.app, pixelwise.serve.server; print('torch' in sys.modules)"
+    assert run(sys.executable, "-c", code, pythonpath=str(PACKAGE.parent)).split() == ["False"]
 
 
 @pytest.fixture(scope="module")

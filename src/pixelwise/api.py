@@ -28,6 +28,7 @@ def load(
     size: Size = None,
     flip: bool = False,
     tiling: Tiling | None = None,
+    streams: int = 1,
 ) -> Segmenter:
     """Load a model, ready to segment any number of photos.
 
@@ -40,6 +41,7 @@ def load(
         size: longer side at which photos are shown to the network, in pixels, or "native"; None for the model's own.
         flip: average with the answer for the mirrored photo.
         tiling: how photos larger than one tile are cut.
+        streams: how many threads may call it at once; see `pixelwise.engine.load_engine`.
 
     Raises:
         BundleError: there is no such model, or it is damaged.
@@ -47,7 +49,7 @@ def load(
         EngineError: the engine is not installed, or cannot run it.
     """
     bundle = _bundle(model)
-    loaded = load_engine(bundle.graph, name=engine, precision=precision, photos=photos)
+    loaded = load_engine(bundle.graph, name=engine, precision=precision, photos=photos, streams=streams)
     config = bundle.config
     return Segmenter(loaded, config.classes, config.input_spec, size=size, flip=flip, tiling=tiling)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise import __version__, cli_advise, cli_audit, cli_data, cli_evaluate, cli_options
+from pixelwise import __version__, cli_advise, cli_audit, cli_data, cli_evaluate, cli_options, cli_serve
 from pixelwise.cli_options import load_segmenter, parse_size
 from pixelwise.errors import PixelwiseError, needs_train_extra
 from pixelwise.terminal import progress_bar
@@ -171,6 +171,7 @@ for _command in (
     cli_evaluate.compare,
     cli_audit.audit,
     cli_advise.advise,
+    cli_serve.serve,
     cli_data.doctor,
     cli_data.fetch,
     cli_data.train,

@@ -1,0 +1,58 @@
+"""Errors as RFC 9457 problem details: a status, a title that stays, and a sentence that says what to do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """A request that is answered with an error.
+
+    Args:
+        status: of HTTP.
+        detail: one sentence that says what is wrong and what to do.
+        retry_after: seconds after which another try may do better.
+    """
+
+    def __init__(self, status: HTTPStatus, detail: str, *, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.retry_after = status, detail, retry_after
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make every error of an application a problem, those of the framework, too."""
+
+    @app.exception_handler(Problem)
+    async def _problem(request: Request, error: Problem) -> JSONResponse:
+        headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+        return _response(error.status, error.detail, headers)
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            return too_large()
+        return _response(HTTPStatus(error.status_code), str(error.detail), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
+        return _response(HTTPStatus.UNPROCESSABLE_ENTITY, f"The request does not validate: {said}.", {})
+
+
+def too_large() -> JSONResponse:
+    """The answer to a body above the limit; it ends the connection, or the server would read the rest to drop it."""
+    detail = "The request is larger than this server takes; send the photo smaller."
+    return _response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
+
+
+def _response(status: HTTPStatus, detail: str, headers: dict[str, str]) -> JSONResponse:
+    content: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
+    return JSONResponse(content, status.value, headers, MEDIA_TYPE)

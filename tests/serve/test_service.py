@@ -1,0 +1,316 @@
+"""The service as its users see it: a real server in a process of its own, real photos, real connections."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import ENVIRONMENT, PHOTOS, pixelwise
+from pixelwise.masks import read_index_mask
+
+CAT = PHOTOS / "chelsea.png"
+
+
+@contextmanager
+def serving(*options: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that is ready, and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pixelwise", "serve", "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**ENVIRONMENT, **(environment or {})},
+    )
+    try:
+        address = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address), process.stderr.read()
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"{address}/health/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        yield process, address
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with serving() as (process, address):
+        yield process, address
+        assert process.poll() is None
+
+
+@pytest.fixture
+def server(running: tuple[subprocess.Popen[str], str]) -> str:
+    return running[1]
+
+
+def post(server: str, *, data: bytes | None = None, query: str = "", **more: Any) -> httpx.Response:
+    """The cat as a form's file, unless there is something else."""
+    if data is None and not more.keys() & {"content", "files", "json"}:
+        data = CAT.read_bytes()
+    if data is not None:
+        more["files"] = {"image": data}
+    return httpx.post(f"{server}/v1/segment{query}", timeout=120, **more)
+
+
+def problem(response: httpx.Response, status: int) -> str:
+    """The detail of an error, after a look at its form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    told = response.json()
+    assert set(told) == {"type", "title", "status", "detail"}
+    assert told["status"] == status
+    return str(told["detail"])
+
+
+def png(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG whose header states a size, whatever its pixels are."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_the_mask_is_the_one_that_the_command_line_writes(server: str, tmp_path: Path):
+    response = post(server, headers={"Accept": "image/png"})
+    assert response.headers["content-type"] == "image/png"
+    pixelwise("segment", CAT, "--engine", "openvino", "--save", "mask", "--out", "out", cwd=tmp_path)
+    assert response.content == (tmp_path / "out" / "chelsea_mask.png").read_bytes()
+
+
+def test_json_has_the_classes_and_the_mask_in_either_form(server: str):
+    told = post(server).json()
+    assert (told["model"], told["width"], told["height"]) == ("default", 451, 300)
+    assert told["classes"][0]["name"] == "cat"
+    mask = read_index_mask(base64.b64decode(told["mask"]["png"]))
+    assert told["classes"][0]["share"] == pytest.approx((mask == 8).mean(), abs=1e-6)
+    runs = post(server, query="?mask=rle").json()["mask"]["rle"]
+    for name, run in runs.items():
+        values = np.repeat(np.arange(len(run["counts"])) % 2, run["counts"]).reshape(run["size"][::-1]).T
+        np.testing.assert_array_equal(values, mask == int(name))
+    assert "mask" not in post(server, query="?mask=none").json()
+
+
+def test_a_photo_may_come_in_three_ways(server: str):
+    data = CAT.read_bytes()
+    expected = post(server).json()
+    for way in (
+        {"content": data, "headers": {"Content-Type": "image/png"}},
+        {"content": data, "headers": {"Content-Type": "application/octet-stream"}},
+        {"json": {"image": base64.b64encode(data).decode()}},
+    ):
+        assert post(server, **way).json() == expected
+
+
+def test_options_are_those_of_the_command_line(server: str, tmp_path: Path):
+    response = post(server, query="?size=256&flip=true", headers={"Accept": "image/png"})
+    options = ("--size", "256", "--flip", "--engine", "openvino", "--save", "mask", "--out", "out")
+    pixelwise("segment", CAT, *options, cwd=tmp_path)
+    assert response.content == (tmp_path / "out" / "chelsea_mask.png").read_bytes()
+
+
+def test_a_turned_photo_with_alpha_is_read_as_a_viewer_shows_it(server: str):
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), (200, 10, 10)).save(buffer, "JPEG", exif=exif)
+    told = post(server, data=buffer.getvalue()).json()
+    assert (told["width"], told["height"]) == (20, 40)
+
+
+def test_what_is_refused_says_what_to_do(server: str):
+    assert "is not a" in problem(post(server, data=b"no picture"), 422)
+    assert "There is no model 'nice'; there are: default." in problem(post(server, query="?model=nice"), 404)
+    assert "--size takes a number" in problem(post(server, query="?size=2"), 422)
+    assert "mask: " in problem(post(server, query="?mask=gif"), 422)
+    assert "no file called `image`" in problem(post(server, files={"photo": b"x"}), 422)
+    assert "Send the photo as" in problem(post(server, content=b"x", headers={"Content-Type": "text/plain"}), 415)
+    for body in (b"{", b"[]", b'{"image": 5}', b'{"image": "no base64!"}', b"[" * 100_000):
+        response = post(server, content=body, headers={"Content-Type": "application/json"})
+        assert "is not JSON of the form" in problem(response, 422)
+    assert problem(httpx.get(f"{server}/nothing"), 404) == "Not Found"
+    assert problem(httpx.get(f"{server}/v1/segment"), 405) == "Method Not Allowed"
+
+
+def test_what_is_too_large_is_refused_while_it_arrives(server: str):
+    megabyte = b"x" * (1 << 20)
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        for _ in range(500):
+            sent += 1
+            yield megabyte
+
+    try:
+        response = post(server, content=endless(), headers={"Content-Type": "image/png"})
+        assert response.status_code == 413
+    except httpx.TransportError:
+        pass  # the connection was closed on what was still to come
+    assert sent < 100
+    with httpx.Client() as client:
+        response = client.post(f"{server}/v1/segment", content=b"x" * (33 << 20), headers={"Content-Type": "image/png"})
+        assert "send the photo smaller" in problem(response, 413)
+    assert post(server).status_code == 200
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused_by_its_header(server: str):
+    start = time.perf_counter()
+    assert "60,000 × 60,000 pixels" in problem(post(server, data=png(60_000, 60_000)), 422)
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the decoders in /proc")
+def test_a_decoder_that_dies_costs_at_most_one_request(running: tuple[subprocess.Popen[str], str]):
+    process, server = running
+
+    def decoders() -> list[int]:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        return [int(each) for each in children]
+
+    post(server)
+    assert decoders()
+    for decoder in decoders():
+        os.kill(decoder, signal.SIGKILL)
+    statuses = [post(server).status_code for _ in range(4)]
+    assert statuses.count(200) >= 3
+    assert set(statuses) <= {200, 422}
+
+
+def test_health_models_and_figures(server: str):
+    assert httpx.get(f"{server}/health/live").json() == {"status": "live"}
+    assert httpx.get(f"{server}/health/ready").json() == {"status": "ready"}
+    told = httpx.get(f"{server}/v1/models").json()
+    assert told["default"] == "default"
+    assert told["models"][0]["classes"][8]["name"] == "cat"
+    post(server)
+    figures = httpx.get(f"{server}/metrics").text
+    assert re.search(r'pixelwise_answers_total\{path="/v1/segment",status="200"\} \d', figures)
+    assert "pixelwise_inside 0.0" in figures
+
+
+def test_the_description_has_every_route_and_loads_nothing_from_elsewhere(server: str):
+    told = httpx.get(f"{server}/openapi.json").json()
+    assert set(told["paths"]) == {"/v1/segment", "/v1/models", "/health/live", "/health/ready"}
+    kinds = told["paths"]["/v1/segment"]["post"]["requestBody"]["content"]
+    assert set(kinds) == {"multipart/form-data", "image/*", "application/octet-stream", "application/json"}
+    for page in ("/docs", "/redoc"):
+        assert httpx.get(f"{server}{page}").status_code == 404
+
+
+def test_many_at_once_are_answered_alike(server: str):
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda _: post(server, headers={"Accept": "image/png"}), range(18)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+
+
+@pytest.mark.slow
+def test_more_than_can_wait_is_told_when_to_come_again():
+    with serving("--queue", "1") as (_, address):
+        with ThreadPoolExecutor(24) as threads:
+            answers = list(threads.map(lambda _: post(address, query="?size=1024&flip=true"), range(24)))
+        statuses = [answer.status_code for answer in answers]
+        assert set(statuses) == {200, 429}
+        for answer in answers:
+            if answer.status_code == 429:
+                assert "try again later" in problem(answer, 429)
+                assert int(answer.headers["retry-after"]) >= 1
+        assert post(address).status_code == 200
+
+
+@pytest.mark.slow
+def test_what_waited_too_long_is_not_computed():
+    with serving("--deadline", "0.5", "--queue", "50") as (_, address):
+        with ThreadPoolExecutor(30) as threads:
+            answers = list(threads.map(lambda _: post(address, query="?size=1536&flip=true"), range(30)))
+        assert {answer.status_code for answer in answers} == {200, 503}
+        late = next(answer for answer in answers if answer.status_code == 503)
+        assert "waited longer than 0.5 s" in problem(late, 503)
+        assert post(address).status_code == 200
+
+
+@pytest.mark.slow
+def test_a_token_is_asked_for_where_one_was_set():
+    with serving(environment={"PIXELWISE_TOKEN": "secret"}) as (_, address):
+        assert "Give the token" in problem(post(address), 401)
+        problem(post(address, headers={"Authorization": "Bearer wrong"}), 401)
+        problem(httpx.get(f"{address}/metrics"), 401)
+        assert post(address, headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert httpx.get(f"{address}/health/live").status_code == 200
+
+
+@pytest.mark.slow
+def test_what_was_accepted_is_answered_before_the_end():
+    with serving() as (process, address), ThreadPoolExecutor(8) as threads:
+        started = [threads.submit(post, address, query="?size=1024&flip=true") for _ in range(8)]
+        until = time.monotonic() + 30
+        while "pixelwise_inside 8.0" not in httpx.get(f"{address}/metrics").text and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert [each.result().status_code for each in started] == [200] * 8
+        process.wait(timeout=30)
+        with pytest.raises(httpx.TransportError):
+            post(address)
+
+
+@pytest.mark.slow
+def test_damaged_photos_never_break_it(server: str):
+    """What a fuzzer would send: photos of each format with bytes changed, cut off, or put in."""
+    generator = np.random.default_rng(0)
+    originals = []
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"):
+        buffer = io.BytesIO()
+        with Image.open(CAT) as image:
+            image.convert("RGB").resize((96, 64)).save(buffer, kind)
+        originals.append(buffer.getvalue())
+    statuses = []
+    with httpx.Client() as client:
+        for number in range(300):
+            data = bytearray(originals[number % len(originals)])
+            for place in generator.integers(0, len(data), generator.integers(1, 20)):
+                data[place] = generator.integers(256)
+            if number % 3 == 0:
+                del data[generator.integers(1, len(data)) :]
+            answer = client.post(f"{server}/v1/segment?mask=none", files={"image": bytes(data)}, timeout=60)
+            statuses.append(answer.status_code)
+            json.loads(answer.content)
+    assert set(statuses) <= {200, 422}
+    assert statuses.count(422) > 30
+    assert post(server).status_code == 200
+
+
+def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_one_sentence(server: str, tmp_path: Path):
+    port = server.rpartition(":")[2]
+    _, err = pixelwise("serve", "--port", port, cwd=tmp_path, status=2)
+    assert err.startswith(f"pixelwise: 127.0.0.1:{port} cannot be listened on (")
+    _, err = pixelwise("serve", "--model", "absent", cwd=tmp_path, status=2)
+    assert "absent" in err
+    _, err = pixelwise("serve", "--model", "default", "--model", "default", cwd=tmp_path, status=2)
+    assert "Two models would be called 'default'" in err
