@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,37 +22,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import ENVIRONMENT, PHOTOS, pixelwise
+from helpers import PHOTOS, pixelwise
 from pixelwise.masks import read_index_mask
+from server import serving
 
 CAT = PHOTOS / "chelsea.png"
-
-
-@contextmanager
-def serving(*options: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server that is ready, and its address."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pixelwise", "serve", "--port", "0", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**ENVIRONMENT, **(environment or {})},
-    )
-    try:
-        address = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address), process.stderr.read()
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{address}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
-        yield process, address
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +87,12 @@ def test_json_has_the_classes_and_the_mask_in_either_form(server: str):
     for name, run in runs.items():
         values = np.repeat(np.arange(len(run["counts"])) % 2, run["counts"]).reshape(run["size"][::-1]).T
         np.testing.assert_array_equal(values, mask == int(name))
+    grey = post(server, query="?mask=ids&confidence=true").json()
+    with Image.open(io.BytesIO(base64.b64decode(grey["mask"]["ids"]))) as image:
+        np.testing.assert_array_equal(np.asarray(image), mask)
+    with Image.open(io.BytesIO(base64.b64decode(grey["confidence"]))) as image:
+        sure = np.asarray(image) / 255
+    assert sure[mask == 8].mean() == pytest.approx(told["classes"][0]["confidence"], abs=0.003)
     assert "mask" not in post(server, query="?mask=none").json()
 
 
@@ -220,7 +199,7 @@ def test_the_description_has_every_route_and_loads_nothing_from_elsewhere(server
     assert set(told["paths"]) == {"/v1/segment", "/v1/models", "/health/live", "/health/ready"}
     kinds = told["paths"]["/v1/segment"]["post"]["requestBody"]["content"]
     assert set(kinds) == {"multipart/form-data", "image/*", "application/octet-stream", "application/json"}
-    for page in ("/docs", "/redoc"):
+    for page in ("/docs", "/redoc", "/static/../app.py", "/static/%2e%2e/app.py"):
         assert httpx.get(f"{server}{page}").status_code == 404
 
 

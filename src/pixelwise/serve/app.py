@@ -1,26 +1,30 @@
-"""The routes: `/v1/segment`, `/v1/models`, `/health/live`, `/health/ready`, `/metrics`."""
+"""The routes: the page at `/`, `/v1/segment`, `/v1/models`, `/health/live`, `/health/ready`, `/metrics`."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
+import io
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, Literal
 
 import anyio
 import numpy as np
 from fastapi import Depends, FastAPI, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from numpy.typing import NDArray
+from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import Headers, UploadFile
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixelwise import __version__
@@ -85,7 +89,10 @@ _PROBLEM: dict[str, Any] = {
         }
     },
 }
-MaskForm = Literal["png", "rle", "none"]
+MaskForm = Literal["png", "ids", "rle", "none"]
+_STATIC = Path(__file__).parent / "static"
+_POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; media-src 'self' blob:"
+"""What the page may load: nothing from elsewhere, whatever is in it."""
 
 
 def create_app(service: Service, *, token: str | None = None) -> FastAPI:
@@ -162,7 +169,11 @@ def create_app(service: Service, *, token: str | None = None) -> FastAPI:
             str, Query(description="Longer side at which the network sees the photo: pixels, `native` or `auto`.")
         ] = "auto",
         flip: Annotated[bool, Query(description="Average with the mirrored photo; twice the time.")] = False,
-        mask: Annotated[MaskForm, Query(description="The mask's form in JSON: palette PNG, COCO's RLE, none.")] = "png",
+        mask: Annotated[
+            MaskForm,
+            Query(description="The mask's form in JSON: palette PNG, grey PNG of class ids, COCO's RLE, none."),
+        ] = "png",
+        confidence: Annotated[bool, Query(description="Also each pixel's confidence, a grey PNG, 255 for 1.")] = False,
     ) -> Response:
         """Label every pixel of a photo.
 
@@ -172,12 +183,19 @@ def create_app(service: Service, *, token: str | None = None) -> FastAPI:
         parsed = _size(size)
         form = "image" if "image/png" in request.headers.get("accept", "") else mask
         finish: Callable[[Segmentation], bytes | dict[str, Any]] = (
-            _png if form == "image" else lambda found: _answer(found, form, service.default if model is None else model)
+            _png
+            if form == "image"
+            else lambda found: _answer(found, form, model=model or service.default, confidence=confidence)
         )
         data = await _photo_of(request, service.limits.upload)
         made = await service.segment(data, finish, model=model, size=parsed, flip=flip)
         return Response(made, media_type="image/png") if isinstance(made, bytes) else JSONResponse(made)
 
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_STATIC / "page.html", headers={"Content-Security-Policy": _POLICY})
+
+    app.mount("/static", StaticFiles(directory=_STATIC))
     return app
 
 
@@ -246,13 +264,24 @@ def _png(found: Segmentation) -> bytes:
     return encode_mask(found.mask, found.table)
 
 
-def _answer(found: Segmentation, form: str, model: str) -> dict[str, Any]:
+def _grey(values: NDArray[np.uint8]) -> str:
+    """uint8 (H, W) as a grey PNG in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG", compress_level=1)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _answer(found: Segmentation, form: str, *, model: str, confidence: bool) -> dict[str, Any]:
     told = {"model": model, **found.to_json()}
     del told["name"]
     if form == "png":
         told["mask"] = {"png": base64.b64encode(_png(found)).decode()}
+    elif form == "ids":
+        told["mask"] = {"ids": _grey(found.mask)}
     elif form == "rle":
         told["mask"] = {"rle": {str(each.id): runs(found.mask == each.id) for each in found.classes}}
+    if confidence:
+        told["confidence"] = _grey(np.round(found.confidence * 255).astype(np.uint8))
     return told
 
 

@@ -1,0 +1,310 @@
+"use strict";
+
+// The page asks the server once a photo and model; opacity, sliders, switches and hovering work on what came back.
+
+const LARGEST = 1600; // of the canvases, longer side in pixels
+const $ = id => document.getElementById(id);
+const state = { photo: null, file: null, answers: [], hidden: new Set(), live: null, names: [] };
+
+function say(text, error = false) {
+  $("status").textContent = text;
+  $("status").className = error ? "error" : "soft";
+}
+
+async function start() {
+  while (!(await fetch("health/ready").catch(() => ({}))).ok) {
+    say("The models are being loaded.");
+    await new Promise(done => setTimeout(done, 300));
+  }
+  const told = await (await fetch("v1/models")).json();
+  if (!told.models) return say(told.detail, true);
+  state.names = told.models.map(each => each.name);
+  const choice = state.names.map((name, i) => {
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: i === 0 });
+    const label = document.createElement("label");
+    box.addEventListener("change", () => state.file && segment());
+    label.append(box, " ", name, " ");
+    return label;
+  });
+  $("models").append(state.names.length > 1 ? "compare " : "model ", ...choice);
+  say("Waiting for a photo.");
+}
+
+const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
+
+async function ask(file, model, mask, accept) {
+  const query = new URLSearchParams({ model, mask, size: $("size").value, flip: $("flip").checked });
+  if (mask === "ids") query.set("confidence", "true");
+  const response = await fetch(`v1/segment?${query}`, {
+    method: "POST", body: file, headers: { "Content-Type": "application/octet-stream", Accept: accept },
+  });
+  if (!response.ok) throw new Error((await response.json()).detail);
+  return response;
+}
+
+// One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
+async function bytesOf(base64, width, height) {
+  const data = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+  const bitmap = await createImageBitmap(new Blob([data], { type: "image/png" }), { colorSpaceConversion: "none" });
+  const context = surface(width, height).getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.drawImage(bitmap, 0, 0, width, height);
+  const rgba = context.getImageData(0, 0, width, height).data;
+  return Uint8Array.from({ length: width * height }, (_, i) => rgba[4 * i]);
+}
+
+function surface(width, height) {
+  return Object.assign(document.createElement("canvas"), { width, height });
+}
+
+async function answerOf(file, model) {
+  const begun = performance.now();
+  const told = await (await ask(file, model, "ids", "application/json")).json();
+  const milliseconds = performance.now() - begun;
+  const scale = Math.min(1, LARGEST / Math.max(told.width, told.height));
+  const [width, height] = [told.width, told.height].map(side => Math.max(1, Math.round(side * scale)));
+  const ids = await bytesOf(told.mask.ids, width, height);
+  const sure = await bytesOf(told.confidence, width, height);
+  return { model, told, milliseconds, width, height, ids, sure };
+}
+
+async function segment() {
+  const file = state.file, models = chosen();
+  if (!models.length) return say("Choose a model.", true);
+  say("Segmenting …");
+  try {
+    const answers = [];
+    for (const model of models) answers.push(await answerOf(file, model));
+    if (file !== state.file) return; // another photo was chosen in the meantime
+    state.answers = answers;
+    state.hidden.clear();
+    state.photo = await photoOf(file, answers[0]);
+    show();
+    const times = answers.map(each => `${each.model} ${each.milliseconds.toFixed(0)} ms`).join(", ");
+    say([`${answers[0].told.width} × ${answers[0].told.height} pixels, ${times}`, ...answers[0].told.notes].join("; "));
+  } catch (error) {
+    if (file === state.file) say(error.message, true);
+  }
+}
+
+// The photo as large as its answer; what a browser cannot show (TIFF, say) is white.
+async function photoOf(file, { width, height }) {
+  const canvas = surface(width, height), context = canvas.getContext("2d");
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  const bitmap = await createImageBitmap(file).catch(() => null);
+  if (bitmap) context.drawImage(bitmap, 0, 0, width, height);
+  return canvas;
+}
+
+const classOf = (answer, id) => answer.told.classes.find(each => each.id === id);
+
+// The classes' colours, opaque, as a canvas; what is switched off is transparent, and so is the background where wanted.
+function coloured(answer, { background }) {
+  const canvas = surface(answer.width, answer.height), context = canvas.getContext("2d");
+  const image = context.createImageData(answer.width, answer.height);
+  const table = new Uint32Array(256), bytes = new Uint8Array(table.buffer);
+  for (const { id, name, colour } of answer.told.classes) {
+    const left = state.hidden.has(name) || (!background && name.toLowerCase() === "background");
+    if (!left) bytes.set([...colour, 255], 4 * id);
+  }
+  const pixels = new Uint32Array(image.data.buffer);
+  answer.ids.forEach((id, i) => { pixels[i] = table[id]; });
+  if ($("unsure").checked) answer.sure.forEach((sure, i) => { if (pixels[i]) image.data[4 * i + 3] = sure; });
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+function difference(first, other) {
+  const canvas = surface(first.width, first.height), context = canvas.getContext("2d");
+  context.globalAlpha = 0.35;
+  context.drawImage(state.photo, 0, 0);
+  const image = context.getImageData(0, 0, first.width, first.height);
+  const name = (answer, i) => classOf(answer, answer.ids[i])?.name;
+  let differing = 0;
+  for (let i = 0; i < first.ids.length; i++) {
+    if (name(first, i) !== name(other, i)) {
+      differing++;
+      image.data.set([214, 39, 40, 255], 4 * i);
+    }
+  }
+  context.putImageData(image, 0, 0);
+  return [canvas, differing / first.ids.length];
+}
+
+function overlay(answer) {
+  const canvas = surface(answer.width, answer.height), context = canvas.getContext("2d");
+  context.drawImage(state.photo, 0, 0);
+  context.globalAlpha = $("opacity").value / 100;
+  context.drawImage(coloured(answer, { background: false }), 0, 0);
+  context.globalAlpha = 1;
+  const before = Math.round(answer.width * $("split").value / 100);
+  if (before) context.drawImage(state.photo, 0, 0, before, answer.height, 0, 0, before, answer.height);
+  return canvas;
+}
+
+function mask(answer) {
+  const canvas = surface(answer.width, answer.height), context = canvas.getContext("2d");
+  context.fillStyle = "#000";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(coloured(answer, { background: true }), 0, 0);
+  return canvas;
+}
+
+function figure(canvas, caption, answer) {
+  const made = document.createElement("figure"), text = document.createElement("figcaption");
+  text.textContent = caption;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", caption);
+  if (answer) hover(canvas, answer);
+  made.append(canvas, text);
+  return made;
+}
+
+function draw() {
+  const several = state.answers.length > 1;
+  const figures = [figure(state.photo, "photo", state.answers[0])];
+  for (const answer of state.answers) {
+    const whose = several ? `${answer.model}: ` : "";
+    figures.push(figure(mask(answer), `${whose}mask`, answer), figure(overlay(answer), `${whose}overlay`, answer));
+  }
+  for (const other of several ? state.answers.slice(1) : []) {
+    const [canvas, share] = difference(state.answers[0], other);
+    const caption = `${other.model} differs from ${state.answers[0].model} on ${percent(share)} of the pixels`;
+    figures.push(figure(canvas, caption));
+  }
+  $("views").replaceChildren(...figures);
+}
+
+const percent = share => `${(100 * share).toFixed(1)} %`;
+
+function show() {
+  $("result").hidden = false;
+  draw();
+  const rows = state.answers.flatMap(answer => answer.told.classes.map(found => row(answer, found)));
+  $("classes").tBodies[0].replaceChildren(...rows);
+  downloads();
+}
+
+function row(answer, { name, colour, share, confidence }) {
+  const made = document.createElement("tr"), swatch = document.createElement("span");
+  swatch.className = "swatch";
+  swatch.style.background = `rgb(${colour})`;
+  const title = document.createElement("td");
+  title.append(swatch, state.answers.length > 1 ? `${name} (${answer.model})` : name);
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+  box.setAttribute("aria-label", `show ${name}`);
+  box.addEventListener("change", () => {
+    state.hidden[box.checked ? "delete" : "add"](name);
+    draw();
+  });
+  const numbers = [percent(share), percent(confidence)].map(text => {
+    const cell = Object.assign(document.createElement("td"), { className: "number" });
+    cell.textContent = text;
+    return cell;
+  });
+  const shown = document.createElement("td");
+  shown.append(box);
+  made.append(title, ...numbers, shown);
+  return made;
+}
+
+function hover(canvas, answer) {
+  const tell = event => {
+    const box = canvas.getBoundingClientRect();
+    const x = Math.floor((event.clientX - box.left) / box.width * answer.width);
+    const y = Math.floor((event.clientY - box.top) / box.height * answer.height);
+    const i = y * answer.width + x, found = classOf(answer, answer.ids[i]);
+    if (!found) return;
+    $("tip").textContent = `${found.name}, ${percent(answer.sure[i] / 255)} sure`;
+    $("tip").style.left = `${Math.min(event.clientX + 12, innerWidth - 160)}px`;
+    $("tip").style.top = `${event.clientY + 14}px`;
+    $("tip").hidden = false;
+  };
+  canvas.addEventListener("pointermove", tell);
+  canvas.addEventListener("click", tell);
+  canvas.addEventListener("pointerleave", () => { $("tip").hidden = true; });
+}
+
+// Made when they are asked for: the mask by the server, which writes what the command line does.
+function downloads() {
+  const stem = (state.file.name || "photo").replace(/\.[^.]*$/, ""), answer = state.answers[0];
+  const offer = (id, name, make) => {
+    $(id).download = name;
+    $(id).href = "#";
+    $(id).onclick = async event => {
+      event.preventDefault();
+      const link = Object.assign(document.createElement("a"), { download: name });
+      link.href = URL.createObjectURL(await make());
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    };
+  };
+  const picture = canvas => new Promise(done => canvas.toBlob(done, "image/png"));
+  const file = state.file;
+  offer("save-mask", `${stem}_mask.png`, async () => (await ask(file, answer.model, "none", "image/png")).blob());
+  offer("save-overlay", `${stem}_overlay.png`, () => picture(overlay(answer)));
+  offer("save-panel", `${stem}_panel.png`, () => {
+    const canvas = surface(3 * answer.width + 20, answer.height), context = canvas.getContext("2d");
+    [state.photo, mask(answer), overlay(answer)].forEach((each, i) => {
+      context.drawImage(each, i * (answer.width + 10), 0);
+    });
+    return picture(canvas);
+  });
+  offer("save-json", `${stem}.json`, async () => {
+    const { mask: _, confidence: __, ...told } = answer.told;
+    return new Blob([JSON.stringify(told, null, 2)], { type: "application/json" });
+  });
+}
+
+function take(file) {
+  if (!file) return;
+  state.file = file;
+  segment();
+}
+
+async function camera() {
+  if (state.live) {
+    state.live.getTracks().forEach(track => track.stop());
+    state.live = null;
+    $("camera").textContent = "Camera, live";
+    return;
+  }
+  try {
+    state.live = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    return say(`There is no camera to be had: ${error.message}`, true);
+  }
+  $("camera").textContent = "Stop the camera";
+  const video = $("video");
+  video.srcObject = state.live;
+  await video.play();
+  while (state.live) {
+    const begun = performance.now();
+    const frame = surface(video.videoWidth, video.videoHeight);
+    frame.getContext("2d").drawImage(video, 0, 0);
+    const file = await new Promise(done => frame.toBlob(done, "image/jpeg", 0.9));
+    state.file = file;
+    await segment();
+    if (state.answers.length && state.live) say(`${(1000 / (performance.now() - begun)).toFixed(1)} photos a second`);
+  }
+}
+
+$("file").addEventListener("change", event => take(event.target.files[0]));
+$("drop").addEventListener("dragover", event => { event.preventDefault(); $("drop").classList.add("over"); });
+$("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
+document.addEventListener("drop", event => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  take(event.dataTransfer.files[0]);
+});
+document.addEventListener("dragover", event => event.preventDefault());
+document.addEventListener("paste", event => take(event.clipboardData.files[0]));
+document.querySelectorAll("[data-example]").forEach(button => button.addEventListener("click", async () => {
+  const blob = await (await fetch(`static/${button.dataset.example}`)).blob();
+  take(new File([blob], button.dataset.example, { type: blob.type }));
+}));
+$("camera").addEventListener("click", camera);
+for (const id of ["opacity", "split", "unsure"]) $(id).addEventListener("input", () => state.answers.length && draw());
+for (const id of ["size", "flip"]) $(id).addEventListener("change", () => state.file && segment());
+start();

@@ -1,0 +1,187 @@
+"""The page in a real browser, on a real server; screenshots are kept in the tests' folder."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import DEFAULT_BUNDLE, PHOTOS, ROOT, pixelwise
+from pixelwise.bundle import read_bundle, write_bundle
+from server import serving
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium; on Debian: apt-get install chromium"),
+]
+ASTRONAUT = PHOTOS / "astronaut.png"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server with the default model, and with the same one that sees photos smaller."""
+    folder = tmp_path_factory.mktemp("models")
+    own = read_bundle(DEFAULT_BUNDLE)
+    config = replace(own.config, input_spec=replace(own.config.input_spec, long_side=96))
+    write_bundle(folder / "coarse", config, graph=own.graph.read_bytes(), weights=own.weights.read_bytes())
+    with serving("--model", "default", "--model", str(folder / "coarse")) as (_, found):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as started:
+        camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a moving test picture
+        launched = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *camera])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser, address: str) -> Iterator[object]:
+    """The page, open and ready; afterwards: nothing went wrong in it, and it asked no other server."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    asked, wrong = [], []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.goto(address)
+    opened.get_by_text("Waiting for a photo.").wait_for()
+    yield opened
+    opened.close()
+    assert wrong == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def shown(page, kind: str) -> np.ndarray:
+    """The pixels of a view, uint8 (H, W, 4)."""
+    canvas = page.get_by_role("img", name=kind, exact=True)
+    width, height, data = canvas.evaluate(
+        "c => [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]"
+    )
+    return np.array(data, np.uint8).reshape(height, width, 4)
+
+
+def upload(page, file: Path) -> None:
+    page.locator("#file").set_input_files(file)
+    page.locator("#classes tbody tr").first.wait_for()
+
+
+def slide(page, name: str, value: int) -> None:
+    page.locator(f"#{name}").fill(str(value))
+
+
+def test_an_example_gives_three_pictures_and_the_classes(page, tmp_path: Path):
+    page.locator("[data-example='chelsea.jpg']").click()
+    page.locator("#classes tbody tr").first.wait_for()
+    assert page.locator("#views figcaption").all_inner_texts() == ["photo", "mask", "overlay"]
+    rows = [row.split() for row in page.locator("#classes tbody tr").all_inner_texts()]
+    assert [row[0] for row in rows] == ["cat", "background"]
+    assert 60 < float(rows[0][1]) < 90
+    assert "451 × 300 pixels, default " in page.locator("#status").inner_text()
+    mask = shown(page, "mask")
+    assert (mask[..., :3] == (255, 215, 0)).all(axis=2).mean() == pytest.approx(float(rows[0][1]) / 100, abs=0.001)
+    page.screenshot(path=tmp_path / "desktop.png", full_page=True)
+
+
+def test_the_mask_that_is_saved_is_the_command_lines(page, tmp_path: Path):
+    upload(page, ASTRONAUT)
+    pixelwise("segment", ASTRONAUT, "--engine", "openvino", "--save", "mask", "--out", "out", cwd=tmp_path)
+    with page.expect_download() as saved:
+        page.locator("#save-mask").click()
+    assert saved.value.suggested_filename == "astronaut_mask.png"
+    assert Path(saved.value.path()).read_bytes() == (tmp_path / "out" / "astronaut_mask.png").read_bytes()
+    for kind, name in (
+        ("overlay", "astronaut_overlay.png"),
+        ("panel", "astronaut_panel.png"),
+        ("json", "astronaut.json"),
+    ):
+        with page.expect_download() as saved:
+            page.locator(f"#save-{kind}").click()
+        assert saved.value.suggested_filename == name
+        data = Path(saved.value.path()).read_bytes()
+        assert b'"person"' in data if kind == "json" else Image.open(io.BytesIO(data)).size[1] == 512
+
+
+def test_sliders_and_switches_work_on_what_is_there(page):
+    upload(page, ASTRONAUT)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    photo, full = shown(page, "photo"), shown(page, "mask")
+    slide(page, "opacity", 0)
+    np.testing.assert_array_equal(shown(page, "overlay"), photo)
+    slide(page, "opacity", 100)
+    background = (full[..., :3] == 0).all(axis=2, keepdims=True)
+    full = np.where(background, photo, full)
+    np.testing.assert_array_equal(shown(page, "overlay"), full)  # the background is left as it is, as elsewhere
+    slide(page, "split", 50)
+    half = shown(page, "overlay")
+    np.testing.assert_array_equal(half[:, :256], photo[:, :256])
+    np.testing.assert_array_equal(half[:, 256:], full[:, 256:])
+    page.get_by_label("show person").uncheck()
+    slide(page, "split", 0)
+    assert (full != photo).any()
+    np.testing.assert_array_equal(shown(page, "overlay"), photo)
+    assert (shown(page, "mask")[..., :3] == 0).all()
+    assert asked == []
+
+
+def test_hovering_tells_class_and_confidence(page):
+    upload(page, ASTRONAUT)
+    page.get_by_role("img", name="overlay", exact=True).hover(position={"x": 150, "y": 120})
+    tip = page.locator("#tip").inner_text()
+    assert tip.startswith("person, ")
+    assert tip.endswith(" % sure")
+
+
+def test_two_models_stand_side_by_side_with_their_difference(page, tmp_path: Path):
+    upload(page, ASTRONAUT)
+    page.get_by_label("coarse").check()
+    page.get_by_text("coarse differs from default on").wait_for()
+    captions = page.locator("#views figcaption").all_inner_texts()
+    assert captions[:5] == ["photo", "default: mask", "default: overlay", "coarse: mask", "coarse: overlay"]
+    share = float(captions[5].split("on ")[1].split(" %")[0]) / 100
+    apart = (shown(page, "default: mask") != shown(page, "coarse: mask")).any(axis=2).mean()
+    assert 0 < share < 0.5
+    assert share == pytest.approx(apart, abs=0.001)
+    assert "default " in page.locator("#status").inner_text()
+    page.screenshot(path=tmp_path / "compared.png", full_page=True)
+
+
+def test_a_camera_is_segmented_live_until_it_is_stopped(page):
+    page.locator("#camera").click()
+    page.get_by_text("photos a second").wait_for()
+    first = shown(page, "photo")
+    page.wait_for_timeout(2000)
+    assert (shown(page, "photo") != first).any()
+    page.get_by_role("button", name="Stop the camera").click()
+    page.get_by_role("button", name="Camera, live").wait_for()
+
+
+def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
+    (tmp_path / "note.jpg").write_text("no picture")
+    page.locator("#file").set_input_files(tmp_path / "note.jpg")
+    page.locator("#status.error").wait_for()
+    assert "The photo" in page.locator("#status").inner_text()
+    upload(page, ASTRONAUT)
+    assert page.locator("#status.error").count() == 0
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(page, tmp_path: Path):
+    page.set_viewport_size({"width": 390, "height": 800})
+    upload(page, ASTRONAUT)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.screenshot(path=tmp_path / "phone.png", full_page=True)
+
+
+def test_the_page_is_part_of_the_package_and_names_no_other_server():
+    static = ROOT / "src" / "pixelwise" / "serve" / "static"
+    for name in ("page.html", "page.js"):
+        assert "://" not in (static / name).read_text(encoding="utf-8")
