@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import shutil
 from collections.abc import Iterator
@@ -62,11 +63,9 @@ def page(browser, address: str) -> Iterator[object]:
 
 def shown(page, kind: str) -> np.ndarray:
     """The pixels of a view, uint8 (H, W, 4)."""
-    canvas = page.get_by_role("img", name=kind, exact=True)
-    width, height, data = canvas.evaluate(
-        "c => [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]"
-    )
-    return np.array(data, np.uint8).reshape(height, width, 4)
+    address = page.get_by_role("img", name=kind, exact=True).evaluate("canvas => canvas.toDataURL('image/png')")
+    with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGBA"))
 
 
 def upload(page, file: Path) -> None:
@@ -76,6 +75,15 @@ def upload(page, file: Path) -> None:
 
 def slide(page, name: str, value: int) -> None:
     page.locator(f"#{name}").fill(str(value))
+
+
+def test_a_photo_may_be_chosen_before_the_models_are_known(browser, address: str):
+    opened = browser.new_page()
+    opened.route("**/health/ready", lambda route: (opened.wait_for_timeout(500), route.continue_()))
+    opened.goto(address)
+    opened.locator("#file").set_input_files(ASTRONAUT)
+    opened.locator("#classes tbody tr").first.wait_for()
+    opened.close()
 
 
 def test_an_example_gives_three_pictures_and_the_classes(page, tmp_path: Path):

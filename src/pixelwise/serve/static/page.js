@@ -28,6 +28,7 @@ async function start() {
   });
   $("models").append(state.names.length > 1 ? "compare " : "model ", ...choice);
   say("Waiting for a photo.");
+  if (state.file) segment(); // chosen before there was a model
 }
 
 const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
@@ -70,6 +71,7 @@ async function answerOf(file, model) {
 
 async function segment() {
   const file = state.file, models = chosen();
+  if (!state.names.length) return; // `start` goes on when they are there
   if (!models.length) return say("Choose a model.", true);
   say("Segmenting …");
   try {
