@@ -260,6 +260,22 @@ def test_what_was_accepted_is_answered_before_the_end():
 
 
 @pytest.mark.slow
+def test_it_does_what_its_own_description_says(server: str, tmp_path: Path):
+    """All that schemathesis can think of; but a description cannot say which bytes are a photo, so those may fail."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server}/openapi.json", "--max-examples", "20"]
+    options = ["--checks", "all", "--exclude-checks", "positive_data_acceptance", "--no-color", "--seed", "1"]
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "Tested: 4" in done.stdout
+
+
+def test_the_example_of_the_description_can_be_tried(server: str):
+    kinds = httpx.get(f"{server}/openapi.json").json()["paths"]["/v1/segment"]["post"]["requestBody"]["content"]
+    told = post(server, json=kinds["application/json"]["example"]).json()
+    assert (told["width"], told["height"]) == (4, 4)
+
+
+@pytest.mark.slow
 def test_damaged_photos_never_break_it(server: str):
     """What a fuzzer would send: photos of each format with bytes changed, cut off, or put in."""
     generator = np.random.default_rng(0)

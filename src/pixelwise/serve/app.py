@@ -42,6 +42,8 @@ _DESCRIPTION = """Every pixel of a photo labelled by a CNN.
     curl -F image=@photo.jpg http://127.0.0.1:8000/v1/segment
     curl -F image=@photo.jpg -H 'Accept: image/png' http://127.0.0.1:8000/v1/segment > mask.png
 """
+# Four by four pixels of one colour, so that the example can be tried.
+_SMALL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAFElEQVR42mM8UaHBAANMDEgANwcAR/QBcPbvf+MAAAAASUVORK5CYII="
 _PHOTO = {
     "requestBody": {
         "required": True,
@@ -61,7 +63,7 @@ _PHOTO = {
                     "required": ["image"],
                     "properties": {"image": {"type": "string", "format": "byte", "description": "base64"}},
                 },
-                "example": {"image": "/9j/4AAQSkZJRg..."},
+                "example": {"image": _SMALL_PNG},
             },
         },
     }
@@ -123,7 +125,7 @@ def create_app(service: Service, *, token: str | None = None) -> FastAPI:
     app.add_middleware(_StatedSize, largest=service.limits.max_bytes)
     app.add_middleware(_Telemetry, service=service, registry=registry)
     guarded = [Depends(_needs(token))] if token else []
-    problems: dict[int | str, dict[str, Any]] = dict.fromkeys((401, 404, 408, 413, 415, 422, 429, 503), _PROBLEM)
+    problems: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 404, 408, 413, 415, 422, 429, 503), _PROBLEM)
 
     @app.get("/health/live", tags=["health"])
     async def live() -> dict[str, str]:
