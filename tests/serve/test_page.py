@@ -173,6 +173,21 @@ def test_a_camera_is_segmented_live_until_it_is_stopped(page):
     page.get_by_role("button", name="Camera, live").wait_for()
 
 
+@pytest.mark.slow
+def test_a_token_is_asked_for_and_used(browser):
+    with serving(environment={"PIXELWISE_TOKEN": "secret"}) as (_, guarded):
+        opened = browser.new_page()
+        opened.goto(guarded)
+        opened.get_by_text("Give the token").wait_for()
+        for token, told in (("wrong", "Give the token"), ("secret", "Waiting for a photo.")):
+            opened.locator("#token").fill(token)
+            opened.get_by_role("button", name="Enter").click()
+            opened.get_by_text(told).wait_for()
+        upload(opened, ASTRONAUT)
+        assert not opened.locator("#entry").is_visible()
+        opened.close()
+
+
 def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
     (tmp_path / "note.jpg").write_text("no picture")
     page.locator("#file").set_input_files(tmp_path / "note.jpg")

@@ -16,8 +16,10 @@ async function start() {
     say("The models are being loaded.");
     await new Promise(done => setTimeout(done, 300));
   }
-  const told = await (await fetch("v1/models")).json();
-  if (!told.models) return say(told.detail, true);
+  const answer = await fetch("v1/models", { headers: credentials() });
+  const told = await answer.json();
+  $("entry").hidden = answer.status !== 401;
+  if (!answer.ok) return say(told.detail, true);
   state.names = told.models.map(each => each.name);
   const choice = state.names.map((name, i) => {
     const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: i === 0 });
@@ -31,13 +33,16 @@ async function start() {
   if (state.file) segment(); // chosen before there was a model
 }
 
+const credentials = () => ($("token").value ? { Authorization: `Bearer ${$("token").value}` } : {});
 const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
 
 async function ask(file, model, mask, accept) {
   const query = new URLSearchParams({ model, mask, size: $("size").value, flip: $("flip").checked });
   if (mask === "ids") query.set("confidence", "true");
   const response = await fetch(`v1/segment?${query}`, {
-    method: "POST", body: file, headers: { "Content-Type": "application/octet-stream", Accept: accept },
+    method: "POST",
+    body: file,
+    headers: { "Content-Type": "application/octet-stream", Accept: accept, ...credentials() },
   });
   if (!response.ok) throw new Error((await response.json()).detail);
   return response;
@@ -309,4 +314,8 @@ document.querySelectorAll("[data-example]").forEach(button => button.addEventLis
 $("camera").addEventListener("click", camera);
 for (const id of ["opacity", "split", "unsure"]) $(id).addEventListener("input", () => state.answers.length && draw());
 for (const id of ["size", "flip"]) $(id).addEventListener("change", () => state.file && segment());
+$("entry").addEventListener("submit", event => {
+  event.preventDefault();
+  start();
+});
 start();
