@@ -1,0 +1,216 @@
+"""The service under load: throughput, three times as many requests as it can answer, and senders that take their time.
+
+A real server in a process of its own and clients in this one, on one machine, so the clients take of its time, too. The
+photo is a 640 x 480 JPEG, the answer the mask's PNG. Throughput: one client that waits for each answer, against many;
+and many on the plainest handler of FastAPI and torchvision with a network of the same size, `_plain_handler.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+from _common import ROOT, Report, make_photo, parser, table, verdict, versions
+
+QUEUE = 16
+CLIENTS = 8
+SLOW = 500
+BATCHED, PLAIN = 1.3, 2.0
+REFUSED, LIVE, RECOVERED = 0.05, 0.05, 5.0
+GROWTH = 300e6
+
+
+def main() -> None:
+    options = _options()
+    report = Report(
+        options, versions("pixelwise", "openvino", "fastapi", "uvicorn", "starlette", "torch", "torchvision")
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        photo = make_photo(Path(directory) / "photo.jpg")
+        request = _request(photo.read_bytes())
+    own = [sys.executable, "-m", "pixelwise", "serve", "--port", "8765", "--queue", str(QUEUE)]
+    plain = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT / "benchmarks"), "_plain_handler:app"]
+    plain += ["--port", "8766", "--log-level", "warning"]
+    rates: dict[str, list[float]] = {"one client": [], "many clients": [], "plain handler": []}
+    with _serving(own, 8765) as server, _serving(plain, 8766):
+        idle = _memory(server.pid)
+        for _ in range(options.repetitions):
+            rates["one client"].append(_rate(8765, request, clients=1, count=options.photos))
+            rates["many clients"].append(_rate(8765, request, clients=CLIENTS, count=options.photos))
+            rates["plain handler"].append(_rate(8766, request, clients=CLIENTS, count=max(20, options.photos // 3)))
+    one, many, other = (median(each) for each in rates.values())
+    with _serving(own, 8765) as server:
+        flood = asyncio.run(_flood(8765, request, rate=3 * many, seconds=options.seconds, pid=server.pid))
+        live = asyncio.run(_slow_senders(8765))
+    report.figures = {"photos a second": rates, "flood": flood, "live": live, "idle memory": idle}
+    rows = [[name, f"{median(each):.1f}"] for name, each in rates.items()]
+    accepted, refused = sorted(flood["accepted"]), sorted(flood["refused"])
+    limit = (QUEUE + 1) / many
+    tail, last = _percentile(accepted, 0.99), _percentile(refused, 0.99)
+    growth, (recovered,) = max(flood["memory"]) - idle, flood["recovered"]
+    report.show(
+        table(["photos a second", "median"], rows),
+        verdict(f"many clients, {BATCHED} times one", many >= BATCHED * one, f"{many / one:.2f}"),
+        verdict(f"{PLAIN} times the plain handler", many >= PLAIN * other, f"{many / other:.2f}"),
+        f"{3 * many:.0f} requests a second for {options.seconds} s: {len(accepted)} answered, {len(refused)} refused.",
+        verdict("answers within (queue + 1) service times, p99", tail <= limit, f"{tail:.2f} of {limit:.2f} s"),
+        verdict("refusals within 50 ms, p99", last <= REFUSED, f"{1000 * last:.0f} ms"),
+        verdict("at most 300 MB above idle", growth <= GROWTH, f"{growth / 1e6:.0f} MB"),
+        verdict("recovers within 5 s", recovered <= RECOVERED, f"{recovered:.2f} s"),
+        verdict(f"live within 50 ms beside {SLOW} slow senders", max(live) <= LIVE, f"{1000 * max(live):.0f} ms"),
+    )
+    report.finish()
+
+
+def _options() -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("--photos", type=int, default=120, help="a measurement of throughput (default 120)")
+    made.add_argument("--repetitions", type=int, default=3)
+    made.add_argument("--seconds", type=int, default=120, help="of too many requests (default 120)")
+    return made.parse_args()
+
+
+def _request(photo: bytes) -> bytes:
+    """The whole request, as a form, in bytes."""
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="photo.jpg"\r\n\r\n'
+    body = head + photo + b"\r\n--x--\r\n"
+    lines = [
+        "POST /v1/segment HTTP/1.1",
+        "Host: localhost",
+        "Accept: image/png",
+        "Content-Type: multipart/form-data; boundary=x",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@contextmanager
+def _serving(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that is ready."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        asyncio.run(_until_ready(port))
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def _until_ready(port: int) -> None:
+    for _ in range(600):
+        if (await _get(port, "/health/ready"))[0] == 200:
+            return
+        await asyncio.sleep(0.1)
+    sys.exit(f"No server became ready on port {port}.")
+
+
+async def _get(port: int, path: str) -> tuple[int, float]:
+    return await _send(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+
+
+async def _send(port: int, request: bytes) -> tuple[int, float]:
+    """Status, 0 where there was no answer, and seconds until all of it was there."""
+    start = time.perf_counter()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        status = int(answer.split(b" ", 2)[1]) if answer else 0
+    except OSError:
+        status = 0
+    return status, time.perf_counter() - start
+
+
+def _rate(port: int, request: bytes, *, clients: int, count: int) -> float:
+    """Photos a second that so many clients get, each sending its next when it has its answer."""
+
+    async def all_of_them() -> None:
+        left = iter(range(count))
+
+        async def client() -> None:
+            for _ in left:
+                status, _ = await _send(port, request)
+                assert status == 200, status
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    start = time.perf_counter()
+    asyncio.run(all_of_them())
+    return count / (time.perf_counter() - start)
+
+
+async def _flood(port: int, request: bytes, *, rate: float, seconds: float, pid: int) -> dict[str, list[float]]:
+    """Requests at a fixed rate, whatever becomes of them: seconds of the accepted and of the refused, and memory."""
+    accepted: list[float] = []
+    refused: list[float] = []
+    memory: list[float] = []
+
+    async def one() -> None:
+        status, took = await _send(port, request)
+        if status == 200:
+            accepted.append(took)
+        elif status == 429:
+            refused.append(took)
+        else:
+            sys.exit(f"The server answered with status {status}.")
+
+    tasks = []
+    start = time.perf_counter()
+    for number in range(int(rate * seconds)):
+        await asyncio.sleep(max(0, start + number / rate - time.perf_counter()))
+        tasks.append(asyncio.create_task(one()))
+        if number % 50 == 0:
+            memory.append(_memory(pid))
+    ended = time.perf_counter()
+    await asyncio.gather(*tasks)
+    while (await _send(port, request))[0] != 200:
+        await asyncio.sleep(0.05)
+    recovered = time.perf_counter() - ended
+    return {"accepted": accepted, "refused": refused, "memory": memory, "recovered": [recovered]}
+
+
+async def _slow_senders(port: int) -> list[float]:
+    """Seconds of `/health/live`, asked for beside clients that send a byte a second."""
+    writers = []
+    head = b"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 100000\r\n\r\n"
+    for _ in range(SLOW):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        writers.append(writer)
+    took = []
+    for _ in range(10):
+        for writer in writers:
+            writer.write(b"x")
+        await asyncio.sleep(0.5)
+        took.append((await _get(port, "/health/live"))[1])
+    for writer in writers:
+        writer.close()
+    return took
+
+
+def _memory(pid: int) -> float:
+    """Bytes that a process and its children hold, as the kernel shares them out."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    total = 0.0
+    for process in (str(pid), *children):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return values[min(len(values) - 1, int(share * len(values)))] if values else 0.0
+
+
+if __name__ == "__main__":
+    main()
