@@ -58,6 +58,7 @@ bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DAT
 	$(DEV)/bin/python benchmarks/training_speed.py
 	$(DEV)/bin/python benchmarks/metrics_speed.py
 	$(DEV)/bin/python benchmarks/audit.py --data $(DATA)/voc --split val
+	$(DEV)/bin/python benchmarks/serve.py
 	$(DEV)/bin/python benchmarks/kills.py
 	$(RUNTIME)/bin/python benchmarks/install_size.py
 
