@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from helpers import ROOT, pixelwise
-from pixelwise.advise import AIMS, DATASETS, Case, advise, command, measured, reasons, remarks
+from pixelwise.advise import AIMS, DATASETS, Case, advise, command, largest_size, measured, reasons, remarks
 from pixelwise.catalogue import architectures
 from pixelwise.errors import PixelwiseError
 
@@ -85,6 +85,16 @@ def test_time_goes_with_this_machine_and_with_the_pixels():
     unet = {each.name: each for each in advise(Case(size=1024), seconds_of_default=0.05, table=TABLE)}["unet"]
     assert unet.seconds == pytest.approx(0.05 * 4)
     assert order(Case(max_seconds=0.2, size=1024), 0.2)[:1] == ["fast"]
+
+
+def test_where_the_time_is_too_short_a_smaller_photo_keeps_to_it():
+    case = Case(max_seconds=0.05)
+    unet = next(each for each in advise(case, seconds_of_default=0.1, table=TABLE) if each.name == "unet")
+    size = largest_size(unet, case)
+    assert size == 352  # 512 / sqrt(2) is 362
+    smaller = Case(max_seconds=0.05, size=size)
+    assert not next(e for e in advise(smaller, seconds_of_default=0.1, table=TABLE) if e.name == "unet").refused
+    assert largest_size(unet, Case()) is None
 
 
 def test_on_a_gpu_no_time_is_known_and_none_is_refused():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,6 +224,13 @@ def remarks(case: Case, table: Mapping[str, Any] | None = None) -> list[str]:
     if case.gpu:
         found.append("No time was measured on a GPU; limits of time were not looked at.")
     return found
+
+
+def largest_size(candidate: Candidate, case: Case) -> int | None:
+    """The side of photos, a multiple of 32, up to which a candidate keeps to the time; None where none is known."""
+    if case.max_seconds is None or not candidate.seconds:
+        return None
+    return int(case.size * math.sqrt(case.max_seconds / candidate.seconds) / 32) * 32
 
 
 def command(candidate: Candidate) -> str:

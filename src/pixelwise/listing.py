@@ -34,7 +34,7 @@ def print_choices(choices: Sequence[Choice]) -> None:
 
 def print_advice(case: Case, candidates: Sequence[Candidate]) -> None:
     """Print what is recommended for a case, with its reasons, and what else there is."""
-    from pixelwise.advise import AIMS, DATASETS, command, reasons, remarks
+    from pixelwise.advise import AIMS, DATASETS, command, largest_size, reasons, remarks
 
     out = console()
     fit = [each for each in candidates if not each.refused]
@@ -48,7 +48,12 @@ def print_advice(case: Case, candidates: Sequence[Candidate]) -> None:
         out.print(Text("Nothing whose accuracy was measured keeps to these limits.", style="bold"))
         if case.max_seconds is not None:
             fastest = min(each.seconds for each in candidates if each.seconds is not None)
-            out.print(f"The fastest takes about {1000 * fastest:.0f} ms; smaller photos take less: --size.")
+            out.print(
+                f"The fastest takes about {1000 * fastest:.0f} ms for photos of {case.size} x {case.size} pixels."
+            )
+            first = next((each for each in candidates if each.accuracy), None)
+            if first is not None and (size := largest_size(first, case)):
+                out.print(f"{first.name}, the best that was measured, keeps to it with --size {size}.")
     table = Table(title=f"\nBy {AIMS[case.aim][0]}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
     datasets = list(dict.fromkeys(dataset for each in candidates for dataset in each.accuracy))
