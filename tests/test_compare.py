@@ -158,6 +158,22 @@ def test_what_cannot_be_compared_says_why():
         compare(contenders(0.5, 1.0), Truth(photos=1, damaged=0))
 
 
+def test_models_of_different_classes_take_their_own_part_of_the_mapping():
+    """One model knows the dataset's classes; the other calls them otherwise, in another order."""
+    other = ClassTable(("background", "grass", "rose", "sky"), COLOURS.colours)
+
+    class Renamed(ColourEngine):
+        weights = ColourEngine.weights[[0, 2, 1, 3]]
+        bias = ColourEngine.bias[[0, 2, 1, 3]]
+
+    models = [Contender("own", segmenter(0)), Contender("other", Segmenter(Renamed(), other, SPEC))]
+    mapping = {"grass": "green", "rose": "red", "sky": "blue"}
+    found = compare(models, Truth(photos=3), mapping=mapping)
+    assert found.verdicts() == ["own and other answer alike on these 3 photos."]
+    with pytest.raises(DataError, match=r"^own: 'lawn' is none of the model's classes"):
+        compare(models, Truth(photos=3), mapping={**mapping, "lawn": "green"})
+
+
 def test_a_model_that_cannot_run_is_no_damaged_photo():
     class Broken(ColourEngine):
         def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -147,10 +147,9 @@ def compare(
     seeds count as one model. Photos that cannot be read are listed and left out; the exit status is 1 then.
     """
     from pixelwise.catalogue import find_model
-    from pixelwise.compare import Contender, seed_of
+    from pixelwise.compare import Contender, predictors_of, seed_of
     from pixelwise.compare import compare as measure
     from pixelwise.comparison_files import write_json, write_page
-    from pixelwise.evaluate import predictor
     from pixelwise.report import check_request, print_comparison
 
     if len(models) < 2:
@@ -177,7 +176,7 @@ def compare(
     if save is not None:
         write_json(save, comparison, costs, about)
     if html is not None:
-        predictors = [predictor(contender.segmenter, dataset.classes, mapping) for contender in contenders]
+        predictors = predictors_of(contenders, dataset.classes, mapping)
 
         def show(name: str) -> tuple[Sample, list[NDArray[np.uint8]]]:
             sample = dataset[dataset.ids.index(name)]

@@ -20,8 +20,10 @@ from pixelwise.bundle import BundleConfig
 from pixelwise.confusion import ratio
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import DataError, EngineError, PixelwiseError
-from pixelwise.evaluate import Counter, Evaluation, predictor
+from pixelwise.evaluate import Counter, Evaluation, Predictor, predictor
 from pixelwise.figures import Draws, Figures, draws, mean_of_trainings
+from pixelwise.labels import ClassTable
+from pixelwise.matching import REST
 from pixelwise.segmenter import Advance, Segmenter
 from pixelwise.significance import holm, permutation_test
 
@@ -154,7 +156,8 @@ def compare(
     Args:
         contenders: two at least.
         dataset: the photos with their masks.
-        mapping: what classes of the models count as, see `pixelwise.matching.match_classes`.
+        mapping: what classes of the models count as, see `pixelwise.matching.match_classes`; each model takes of it
+            what names a class of its own.
         advance: called with 1 after each photo, for a progress bar.
 
     Raises:
@@ -162,12 +165,7 @@ def compare(
             no photo that can be measured.
         EngineError: a model cannot be run.
     """
-    predictors = []
-    for contender in contenders:
-        try:
-            predictors.append(predictor(contender.segmenter, dataset.classes, mapping))
-        except DataError as error:
-            raise DataError(f"{contender.name}: {error}") from error
+    predictors = predictors_of(contenders, dataset.classes, mapping)
     if not len(dataset):
         raise DataError("There is no photo to compare the models on.")
     counters = [Counter(dataset.classes) for _ in contenders]
@@ -199,6 +197,26 @@ def compare(
     )
     names = tuple(contender.name for contender in contenders)
     return Comparison(names, evaluations, standings, _pairs(standings, evaluations), np.array(disagreement))
+
+
+def predictors_of(
+    contenders: Sequence[Contender], classes: ClassTable, mapping: Mapping[str, str] | None = None
+) -> list[Predictor]:
+    """Each contender's answers in the classes of a dataset; see `compare`.
+
+    Raises:
+        DataError: as `compare` says; the message names the model.
+    """
+    known = {name for contender in contenders for name in contender.segmenter.classes.names} | {REST}
+    found = []
+    for contender in contenders:
+        own = {*contender.segmenter.classes.names, REST}
+        given = {name: target for name, target in (mapping or {}).items() if name in own or name not in known}
+        try:
+            found.append(predictor(contender.segmenter, classes, given))
+        except DataError as error:
+            raise DataError(f"{contender.name}: {error}") from error
+    return found
 
 
 def disputed(answers: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
