@@ -28,7 +28,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from pixelwise.losses import CombinedLoss
-from pixelwise.processes import make_fabric
+from pixelwise.processes import leave, make_fabric
 from pixelwise.validation import Validation, validate
 
 
@@ -221,6 +221,7 @@ def main() -> None:
     assert fabric.world_size == int(os.environ["WORLD_SIZE"]) == 2
     Path(sys.argv[1]).write_text(json.dumps(told(*run(fabric))))
     fabric.barrier()
+    leave()
 
 
 if __name__ == "__main__":

@@ -187,6 +187,7 @@ def train(
     with training_progress(shown=first) as watcher:
         fabric = processes.make_fabric(planned.recipe.precision, devices=devices, nodes=nodes)
         bundle = train_model(planned, data_root=data_root, run=target, fabric=fabric, resume=resume, watcher=watcher)
+        processes.leave()
     if first:
         print(f"The best model is in {bundle}; try: pixelwise segment PHOTO --model {bundle}")
         print(f"How it went: {target / 'report.html'}, {target / 'curves.png'}")

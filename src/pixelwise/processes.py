@@ -56,6 +56,12 @@ def make_fabric(precision: str, *, devices: int, nodes: int) -> Fabric:
     return fabric
 
 
+def leave() -> None:
+    """End what `make_fabric` began; gloo's threads, left to the end of Python, may abort a process that is done."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: str | None = None) -> None:
     """Run `python -m pixelwise COMMAND` in several processes, and wait for all of them.
 

@@ -155,7 +155,7 @@ def test_with_the_new_options_off_every_seed_gives_what_it_gave(options: dict[st
     same_draws(Augment.model_validate(options), fit_size=96, seeds=range(60))
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_shipped_recipe_sees_what_it_saw(path: Path):
-    recipe = load_recipe(path)
+@pytest.mark.parametrize("name", ["camvid-unet", "default", "default_first", "pets-unet"])
+def test_a_shipped_recipe_sees_what_it_saw(name: str):
+    recipe = load_recipe(RECIPES / f"{name}.yaml")
     same_draws(recipe.augment, fit_size=recipe.input.long_side, seeds=range(8))
