@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.confusion import check_labels
-from pixelwise.data.sample import Dataset, Sample
-from pixelwise.errors import DataError, EngineError, PixelwiseError, needs_extra
+from pixelwise.data.sample import Dataset, Sample, for_each
+from pixelwise.errors import DataError, needs_extra
 from pixelwise.figures import percent
 from pixelwise.labels import ClassTable
 from pixelwise.matching import match_classes
@@ -204,24 +204,20 @@ def audit(auditor: Auditor, dataset: Dataset, *, advance: Advance = lambda share
     labelled, doubted = np.zeros(len(classes), np.int64), np.zeros((len(classes), len(classes)), np.int64)
     photos: list[AuditedPhoto] = []
     unscored: list[str] = []
-    failed: list[tuple[str, str]] = []
-    for index, name in enumerate(dataset.ids):
-        try:
-            sample = dataset[index]
-            opinion = auditor.opinion(sample)
-            if np.isnan(opinion.score):
-                unscored.append(name)
-            else:
-                pixels, swapped = _counts(sample.mask, opinion, len(classes))
-                swaps = swaps_of(swapped)[:_SWAPS]
-                photos.append(AuditedPhoto(name, opinion.score, int(pixels.sum()), int(swapped.sum()), swaps))
-                labelled += pixels
-                doubted += swapped
-        except PixelwiseError as error:
-            if isinstance(error, EngineError):
-                raise
-            failed.append((name, str(error)))
-        advance(1)
+
+    def score(sample: Sample) -> None:
+        nonlocal labelled, doubted
+        opinion = auditor.opinion(sample)
+        if np.isnan(opinion.score):
+            unscored.append(sample.id)
+            return
+        pixels, swapped = _counts(sample.mask, opinion, len(classes))
+        swaps = swaps_of(swapped)[:_SWAPS]
+        photos.append(AuditedPhoto(sample.id, opinion.score, int(pixels.sum()), int(swapped.sum()), swaps))
+        labelled += pixels
+        doubted += swapped
+
+    failed = for_each(dataset, score, advance=advance)
     if not photos:
         why = f"the first that cannot be audited: {failed[0][1]}" if failed else "no pixel has a label."
         raise DataError(f"None of the {len(dataset)} photos can be scored; {why}")

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pixelwise.bootstrap import Interval
 from pixelwise.bundle import BundleConfig
 from pixelwise.confusion import ratio
-from pixelwise.data.sample import Dataset
-from pixelwise.errors import DataError, EngineError, PixelwiseError
+from pixelwise.data.sample import Dataset, Sample, for_each
+from pixelwise.errors import DataError
 from pixelwise.evaluate import Counter, Evaluation, Predictor, predictor
 from pixelwise.figures import Draws, Figures, draws, mean_of_trainings
 from pixelwise.labels import ClassTable
@@ -169,23 +169,19 @@ def compare(
     if not len(dataset):
         raise DataError("There is no photo to compare the models on.")
     counters = [Counter(dataset.classes) for _ in contenders]
-    ids, failed, disagreement = [], [], []
-    for index, name in enumerate(dataset.ids):
-        try:
-            sample = dataset[index]
-            answers = [predict(sample.image) for predict in predictors]
-            for counter, (mask, confidence) in zip(counters, answers, strict=True):
-                counter.add(sample.mask, mask, confidence, name=sample.id)
-        except PixelwiseError as error:
-            if isinstance(error, EngineError):
-                raise
-            failed.append((name, str(error)))
-        else:
-            ids.append(name)
-            labelled = sample.mask != dataset.classes.ignore_index
-            masks = [mask for mask, _ in answers]
-            disagreement.append(float(ratio((disputed(masks) & labelled).sum(), labelled.sum())))
-        advance(1)
+    ids: list[str] = []
+    disagreement: list[float] = []
+
+    def count(sample: Sample) -> None:
+        answers = [predict(sample.image) for predict in predictors]
+        for counter, (mask, confidence) in zip(counters, answers, strict=True):
+            counter.add(sample.mask, mask, confidence, name=sample.id)
+        ids.append(sample.id)
+        labelled = sample.mask != dataset.classes.ignore_index
+        masks = [mask for mask, _ in answers]
+        disagreement.append(float(ratio((disputed(masks) & labelled).sum(), labelled.sum())))
+
+    failed = for_each(dataset, count, advance=advance)
     if not ids:
         raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
     evaluations = tuple(

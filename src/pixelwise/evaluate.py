@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pixelwise.boundary import BoundaryIoU, outline_matches
 from pixelwise.calibration import reliability
-from pixelwise.data.sample import Dataset
-from pixelwise.errors import DataError, EngineError, PixelwiseError
+from pixelwise.data.sample import Dataset, Sample, for_each
+from pixelwise.errors import DataError
 from pixelwise.figures import Counts
 from pixelwise.labels import ClassTable
 from pixelwise.matching import match_classes
@@ -82,19 +82,16 @@ def evaluate(
             raise DataError("The datasets' classes differ from each other; measure each by itself.")
     predict = predictor(segmenter, classes, mapping)
     counter = Counter(classes)
-    ids, failed = [], []
+    ids: list[str] = []
+    failed: list[tuple[str, str]] = []
+
+    def count(sample: Sample) -> None:
+        prediction, confidence = predict(sample.image)
+        counter.add(sample.mask, prediction, confidence, name=sample.id)
+        ids.append(sample.id)
+
     for dataset in datasets:
-        for index, name in enumerate(dataset.ids):
-            try:
-                sample = dataset[index]
-                prediction, confidence = predict(sample.image)
-                counter.add(sample.mask, prediction, confidence, name=sample.id)
-                ids.append(name)
-            except PixelwiseError as error:
-                if isinstance(error, EngineError) or not skip_failures:
-                    raise
-                failed.append((name, str(error)))
-            advance(1)
+        failed += for_each(dataset, count, skip_failures=skip_failures, advance=advance)
     if not ids:
         raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
     return Evaluation(counter.matrix, counter.counts(), tuple(ids), classes, tuple(failed))

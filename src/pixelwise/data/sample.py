@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, EngineError, PixelwiseError
 from pixelwise.labels import ClassTable
 
 
@@ -47,6 +47,40 @@ class Dataset(Protocol):
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The mask of a sample alone, for what looks at no photo."""
         ...
+
+
+def for_each(
+    dataset: Dataset,
+    work: Callable[[Sample], None],
+    *,
+    skip_failures: bool = True,
+    advance: Callable[[float], None] = lambda share: None,
+) -> list[tuple[str, str]]:
+    """Read each sample and do something with it.
+
+    Args:
+        dataset: whose samples.
+        work: what to do with one; it leaves no trace of a sample that it refuses.
+        skip_failures: go on after one that cannot be read, or that the work refuses.
+        advance: called with 1 after each, for a progress bar.
+
+    Returns:
+        the ids of those that failed, each with the reason.
+
+    Raises:
+        PixelwiseError: one failed, and `skip_failures` is off.
+        EngineError: a model cannot be run, which is no fault of a sample.
+    """
+    failed = []
+    for index, name in enumerate(dataset.ids):
+        try:
+            work(dataset[index])
+        except PixelwiseError as error:
+            if isinstance(error, EngineError) or not skip_failures:
+                raise
+            failed.append((name, str(error)))
+        advance(1)
+    return failed
 
 
 def read_split(path: Path) -> list[str]:
