@@ -59,10 +59,7 @@ Examples:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("segmented"), help="Where results go.")
 @click.option("--save", default="mask,overlay", help="Some of mask,overlay,panel,json.")
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
-@cli_options.size
-@cli_options.flip
-@cli_options.engine("auto")
-@cli_options.precision
+@cli_options.model("auto")
 @click.option("--force", is_flag=True, help="Overwrite results that are there.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def segment(

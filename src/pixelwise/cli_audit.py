@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelwise import cli_options
-from pixelwise.cli_options import data_told, describe_model, load_dataset, load_segmenter, parse_map, parse_size
+from pixelwise.cli_options import describe, load_dataset, load_segmenter, parse_map, parse_size
 from pixelwise.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -31,10 +31,7 @@ Examples:
 @click.option("--top", type=click.IntRange(1), default=48, help="How many photos are on the page.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write all photos, ranked, to this JSON file.")
 @click.option("--csv", type=click.Path(path_type=Path), help="Write all photos, ranked, to this CSV file.")
-@cli_options.size
-@cli_options.flip
-@cli_options.engine("openvino")
-@cli_options.precision
+@cli_options.model("openvino")
 def audit(
     model: str,
     data: Path,
@@ -74,11 +71,8 @@ def audit(
     with progress_bar(len(dataset), "photos", shown=True) as advance:
         found = audit_dataset(auditor, dataset, advance=advance)
     print_audit(found)
-    about = {
-        "model": model,
-        "data": data_told(data, split),
-        **describe_model(segmenter, size=size, flip=flip, maps=maps),
-    }
+    told = describe(segmenter, data=data, split=split, size=size, flip=flip, maps=maps)
+    about = {"model": model, **told}
     if save is not None:
         write_json(save, found, about)
     if csv is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelwise import cli_options
-from pixelwise.cli_options import data_told, describe_model, load_dataset, load_segmenter, parse_map, parse_size
+from pixelwise.cli_options import describe, load_dataset, load_segmenter, parse_map, parse_size, short_name
 from pixelwise.errors import PixelwiseError
 from pixelwise.machine import cores, processor
 from pixelwise.terminal import progress_bar
@@ -43,10 +43,7 @@ Examples:
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with figures, charts and photos.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
 @click.option("--csv", type=click.Path(path_type=Path), help="Write every figure to this CSV file.")
-@cli_options.size
-@cli_options.flip
-@cli_options.engine("openvino")
-@cli_options.precision
+@cli_options.model("openvino")
 def evaluate(
     model: str,
     data: Path,
@@ -88,11 +85,8 @@ def evaluate(
     ids = [names.index(name) for name in subset]
     further = {f"mean IoU over {', '.join(subset)}": bootstrap_mean_iou(evaluation.per_image, over=ids)} if ids else {}
     print_evaluation(evaluation, figures, subset=further)
-    about = {
-        "model": model,
-        "data": data_told(data, split),
-        **describe_model(segmenter, size=size, flip=flip, maps=maps),
-    }
+    told = describe(segmenter, data=data, split=split, size=size, flip=flip, maps=maps)
+    about = {"model": model, **told}
     if save is not None:
         write_json(save, evaluation, figures, about, subset=further)
     if csv is not None:
@@ -123,10 +117,7 @@ Examples:
 @cli_options.dataset("val")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with charts and photos to slide over.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
-@cli_options.size
-@cli_options.flip
-@cli_options.engine("openvino")
-@cli_options.precision
+@cli_options.model("openvino")
 def compare(
     models: tuple[str, ...],
     data: Path,
@@ -168,11 +159,8 @@ def compare(
         comparison = measure(contenders, dataset, mapping=mapping, advance=advance)
     costs = _costs(bundles, [contender.segmenter for contender in contenders], dataset, comparison.evaluations[0].ids)
     print_comparison(comparison, costs)
-    about = {
-        "data": data_told(data, split),
-        **describe_model(contenders[0].segmenter, size=size, flip=flip, maps=maps),
-        "machine": f"{processor()}, {cores()} cores",
-    }
+    told = describe(contenders[0].segmenter, data=data, split=split, size=size, flip=flip, maps=maps)
+    about = {**told, "machine": f"{processor()}, {cores()} cores"}
     if save is not None:
         write_json(save, comparison, costs, about)
     if html is not None:
@@ -203,11 +191,10 @@ def _costs(bundles: list[Bundle], segmenters: list[Segmenter], dataset: Dataset,
 
 
 def short_names(models: Sequence[str]) -> list[str]:
-    """What to call models: the run that a directory belongs to, or its own name; those of one name get a number."""
+    """What to call several models, see `short_name`; those of one name get a number."""
     names: list[str] = []
     for model in models:
-        path = Path(model)
-        short = path.resolve().parent.name if path.name == "model" else path.name or model
+        short = short_name(model)
         alike = sum(name == short or name.startswith(f"{short} #") for name in names)
         names.append(f"{short} #{alike + 1}" if alike else short)
     return names

@@ -19,23 +19,36 @@ if TYPE_CHECKING:
 
 _LARGEST_SIZE = 65535
 
-size = click.option(
-    "--size",
-    default="auto",
-    help="Longer side at which the network sees photos: pixels, `native`, or `auto` for the model's own.",
-)
-flip = click.option("--flip", is_flag=True, help="Average with the mirrored photo; twice the time.")
-precision = click.option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16"]),
-    default="auto",
-    help="auto: what the engine finds best on this processor.",
-)
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def dataset(split: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def model(engine: str) -> Decorator:
+    """The options that say how a model is run, with a command's own default engine."""
+    return _all_of(
+        click.option(
+            "--size",
+            default="auto",
+            help="Longer side at which the network sees photos: pixels, `native`, or `auto` for the model's own.",
+        ),
+        click.option("--flip", is_flag=True, help="Average with the mirrored photo; twice the time."),
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "onnxruntime", "openvino"]),
+            default=engine,
+            help="What computes: auto goes by the number of photos.",
+        ),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "fp32", "bf16"]),
+            default="auto",
+            help="auto: what the engine finds best on this processor.",
+        ),
+    )
+
+
+def dataset(split: str) -> Decorator:
     """The options that say on which photos, with a command's own default split, and what classes count as."""
-    options = (
+    return _all_of(
         click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset's directory."),
         click.option("--split", default=split, help="The split to take."),
         click.option("--layout", default="auto", help="How the dataset lies on disk; auto recognises it."),
@@ -48,6 +61,10 @@ def dataset(split: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             help="What a class of the model counts as; repeatable.",
         ),
     )
+
+
+def _all_of(*options: Decorator) -> Decorator:
+    """Several options as one decorator, in their order."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(options):
@@ -63,21 +80,6 @@ def load_dataset(data: Path, split: str, layout: str, options: Sequence[str]) ->
     from pixelwise.settings import parse_values
 
     return open_dataset(recognise(data) if layout == "auto" else layout, data, split, parse_values(options))
-
-
-def data_told(data: Path, split: str) -> str:
-    """A dataset's split, for the head of a report."""
-    return f"{data.name or data.resolve().name}, split {split}"
-
-
-def engine(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option --engine with a command's own default."""
-    return click.option(
-        "--engine",
-        type=click.Choice(["auto", "onnxruntime", "openvino"]),
-        default=default,
-        help="What computes: auto goes by the number of photos.",
-    )
 
 
 def load_segmenter(
@@ -122,12 +124,21 @@ def parse_map(pairs: tuple[str, ...]) -> dict[str, str]:
     return mapping
 
 
-def describe_model(segmenter: Segmenter, *, size: str, flip: bool, maps: tuple[str, ...]) -> dict[str, str]:
-    """How a model is run, by name, for pages and files; all but the model's own name."""
+def describe(
+    segmenter: Segmenter, *, data: Path, split: str, size: str, flip: bool, maps: tuple[str, ...]
+) -> dict[str, str]:
+    """What a model is run on, and how, by name, for pages and files; all but the model's own name."""
     return {
+        "data": f"{data.name or data.resolve().name}, split {split}",
         "photos seen at": {"auto": "the model's size", "native": "their own size"}.get(size, f"{size} pixels"),
         "mirrored too": "yes" if flip else "no",
         "classes counted as": ", ".join(maps) or "their own names",
         "engine": f"{segmenter.engine.name}, {segmenter.engine.precision}",
         "pixelwise": __version__,
     }
+
+
+def short_name(model: str) -> str:
+    """What to call a model: the run that its directory belongs to, or its own name."""
+    path = Path(model)
+    return path.resolve().parent.name if path.name == "model" else path.name or model

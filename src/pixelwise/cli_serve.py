@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
+from pixelwise.cli_options import short_name
 from pixelwise.errors import PixelwiseError, needs_extra
 
 _EXAMPLES = """\b
@@ -55,15 +55,14 @@ def serve(
 
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:
-    """What requests call models: what was given, the run that a directory belongs to, or its own name."""
+    """What requests call models: the name that was given, or see `short_name`."""
     from pixelwise.catalogue import find_model
 
     named: dict[str, str] = {}
     for each in models:
         name, equals, model = each.partition("=")
         if not equals:
-            path = Path(each)
-            name, model = (path.resolve().parent.name if path.name == "model" else path.name or each), each
+            name, model = short_name(each), each
         if name in named:
             raise PixelwiseError(f"Two models would be called {name!r}; give one another name: --model NAME={model}.")
         find_model(model)  # now rather than when the server is up
