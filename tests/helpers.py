@@ -128,3 +128,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += f"{data}\n"
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]

@@ -4,7 +4,6 @@ import base64
 import csv
 import json
 import re
-from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import colourful_photo
+from helpers import Page, colourful_photo
 from pixelwise.audit import Audit, AuditedPhoto, Opinion, Swap
 from pixelwise.audit_files import write_csv, write_json
 from pixelwise.audit_page import write_page
@@ -45,25 +44,6 @@ def show(name: str) -> tuple[Sample, Opinion]:
     doubtful = np.zeros((24, 36), np.bool_)
     doubtful[10:20, 24:30] = True
     return Sample(colourful_photo(24, 36), mask, name), Opinion(0.1, np.full((24, 36), 2, np.uint8), doubtful)
-
-
-class Page(HTMLParser):
-    """Every element with its attributes, and the text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += f"{data}\n"
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 def page_of(path: Path, ids: list[str], *, top: int = 48) -> tuple[Page, str]:

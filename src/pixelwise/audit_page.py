@@ -15,7 +15,7 @@ from pixelwise.data.sample import Sample
 from pixelwise.figures import percent, rounded
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassTable
-from pixelwise.pages import data_uri, document, picture, shortened
+from pixelwise.pages import about_line, data_uri, document, picture, shortened, swatch
 from pixelwise.sheet import fit_mask, fit_photo, jpeg, labelled_photo, marked_photo
 
 Show = Callable[[str], tuple[Sample, Opinion]]
@@ -112,7 +112,7 @@ def write_page(path: Path, audit: Audit, about: Mapping[str, str], *, show: Show
     body = [
         f"<h1>{escape(about['data'])}: masks to look at</h1>",
         f'<p class="verdict note">{_verdict(audit)}</p>',
-        f'<p class="soft">{escape(", ".join(f"{key}: {value}" for key, value in about.items()))}</p>',
+        about_line(about),
         *_left_out(audit),
         "<h2>Photos, the worst first</h2>",
         f'<p class="soft">{_HOW}</p>',
@@ -163,15 +163,11 @@ def _section(rank: int, photo: AuditedPhoto, sample: Sample, opinion: Opinion, c
     )
 
 
-def _swatch(name: str, colour: tuple[int, int, int]) -> str:
-    return f'<span class="swatch" style="background:rgb{colour}"></span>{escape(name)}'
-
-
 def _legend(classes: ClassTable, audit: Audit) -> str:
     """The classes that are labelled or likely anywhere."""
     there = audit.labelled + audit.doubted.sum(axis=0)
     names = zip(classes.names, classes.colours, there, strict=True)
-    items = "".join(f"<span>{_swatch(name, colour)}</span>" for name, colour, pixels in names if pixels)
+    items = "".join(f"<span>{swatch(name, colour)}</span>" for name, colour, pixels in names if pixels)
     return f'<p class="legend">{items}<span class="soft">hatched: not labelled</span></p>'
 
 
@@ -184,7 +180,7 @@ def _by_class(audit: Audit, classes: ClassTable) -> list[str]:
             for swap in row.swaps[:_SWAPS]
         )
         rows.append(
-            f"<tr><td>{_swatch(classes.names[row.id], classes.colours[row.id])}</td>"
+            f"<tr><td>{swatch(classes.names[row.id], classes.colours[row.id])}</td>"
             f'<td class="number">{percent(row.labelled / audit.labelled.sum())}</td>'
             f'<td class="number">{percent(share)}</td><td>{likely}</td></tr>'
         )

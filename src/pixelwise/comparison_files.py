@@ -21,7 +21,7 @@ from pixelwise.data.sample import Sample
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
 from pixelwise.files import write_atomically
 from pixelwise.labels import ClassTable
-from pixelwise.pages import document, html_table, picture, unbroken
+from pixelwise.pages import about_line, document, html_table, picture, swatch, unbroken
 from pixelwise.sheet import fit_mask, fit_photo, jpeg, labelled_photo, marked_photo
 
 Show = Callable[[str], tuple[Sample, Sequence[NDArray[np.uint8]]]]
@@ -135,7 +135,7 @@ def write_page(
     body = [
         f"<h1>{escape(title)}</h1>",
         *_verdicts(comparison),
-        f'<p class="soft">{escape(", ".join(f"{key}: {value}" for key, value in about.items()))}</p>',
+        about_line(about),
         *(f'<p class="error">{escape(reason)}</p>' for _, reason in evaluation.failed),
         "<h2>Accuracy and cost</h2>",
         html_table(*_standings(comparison, costs)),
@@ -271,8 +271,7 @@ def _by_class(comparison: Comparison) -> list[str]:
             value = f"<b>{value}</b>" if each[i].estimate == best else value
             change = f'<br><span class="soft">{_change(differences[number][i])}</span>' if number else ""
             cells.append(f"<td>{value}{change}</td>")
-        swatch = f'<span class="swatch" style="background:rgb{colour}"></span>'
-        rows.append(f"<tr><td>{swatch}{escape(name)}</td>{''.join(cells)}</tr>")
+        rows.append(f"<tr><td>{swatch(name, colour)}</td>{''.join(cells)}</tr>")
     first = comparison.standings[0].name
     return [
         "<h2>IoU by class</h2>",

@@ -23,7 +23,7 @@ from pixelwise.evaluate import Evaluation
 from pixelwise.evaluation_charts import confusion_chart, reliability_chart
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
 from pixelwise.files import write_atomically
-from pixelwise.pages import document, html_table, picture, unbroken
+from pixelwise.pages import about_line, document, html_table, picture, swatch, unbroken
 from pixelwise.sheet import comparison_sheet, jpeg
 
 Show = Callable[[str], tuple[Sample, NDArray[np.uint8]]]
@@ -110,7 +110,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict note">{verdict}</p>',
-        f'<p class="soft">{escape(", ".join(f"{key}: {value}" for key, value in about.items()))}</p>',
+        about_line(about),
         *(f"<p>{escape(remark)}</p>" for remark in evaluation.scores.remarks(evaluation.classes)),
         *_failures(evaluation),
         *_overall(evaluation, figures),
@@ -156,12 +156,11 @@ def _per_class(evaluation: Evaluation, figures: Figures) -> list[str]:
     rows = []
     for i, (name, colour) in enumerate(zip(classes.names, classes.colours, strict=True)):
         values = {key: intervals[i] for key, intervals in figures.per_class.items()}
-        swatch = f'<span class="swatch" style="background:rgb{colour}"></span>'
         cells = "".join(
             f'<td class="number" title="{value}">{rounded(value.estimate)}</td>' for value in values.values()
         )
         rows.append(
-            f"<tr><td>{swatch}{escape(name)}</td>"
+            f"<tr><td>{swatch(name, colour)}</td>"
             f'<td class="number">{"" if math.isnan(shares[i]) else f"{shares[i]:.2%}"}</td>{cells}'
             f'<td class="bar">{_bar(values["iou"])}</td></tr>'
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 _STYLE = """
@@ -68,6 +68,16 @@ def html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escape(each)}</th>" for each in headings)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def about_line(about: Mapping[str, str]) -> str:
+    """What was measured on what, by name, plain text, as the line below a page's verdict."""
+    return f'<p class="soft">{escape(", ".join(f"{key}: {value}" for key, value in about.items()))}</p>'
+
+
+def swatch(name: str, colour: tuple[int, int, int]) -> str:
+    """A class's colour beside its name, plain text."""
+    return f'<span class="swatch" style="background:rgb{colour}"></span>{escape(name)}'
 
 
 def unbroken(text: object) -> str:
