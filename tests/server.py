@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 
@@ -15,18 +16,21 @@ from helpers import ENVIRONMENT
 
 
 @contextmanager
-def serving(*options: str, environment: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server that is ready, and its address."""
+def serving(
+    *options: str, environment: dict[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that is ready, and its address; in the directory `cwd`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pixelwise", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=cwd,
         env={**ENVIRONMENT, **(environment or {})},
     )
     try:
         address = process.stdout.readline().strip()
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address), process.stderr.read()
+        assert re.fullmatch(r"http://(127\.0\.0\.1|0\.0\.0\.0):\d+", address), process.stderr.read()
         until = time.monotonic() + 120
         while time.monotonic() < until:
             try:

@@ -22,7 +22,7 @@ import torch
 from pixelwise.bundle import read_bundle
 from pixelwise.errors import PixelwiseError
 from pixelwise.processes import launch, local_processes, rank
-from pixelwise.run_log import read_log
+from pixelwise.run_directory import read_log
 from small_runs import fresh_state, small_dataset
 
 

@@ -58,6 +58,18 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
+def test_whether_a_run_is_in_use_is_told_without_touching_it(tmp_path: Path):
+    run = RunDirectory(tmp_path / "run")
+    assert not run.in_use()
+    with holder(run.root):
+        assert run.in_use()
+        with pytest.raises(RecipeError, match="is in use by another"), run.locked():
+            pass
+    assert not run.in_use()
+    with run.locked():
+        pass
+
+
 @pytest.mark.parametrize("left", ["checkpoints", "model"])
 @pytest.mark.parametrize("resume", [True, False])
 def test_what_is_left_of_a_run_of_which_nobody_knows_the_recipe_is_neither_gone_on_with_nor_overwritten(

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from pixelwise.errors import PixelwiseError
-from pixelwise.run_directory import RunDirectory
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
-from pixelwise.run_log import RunLog, check_services, read_log
+from pixelwise.run_directory import RunDirectory, read_log
+from pixelwise.run_log import RunLog, check_services
 
 
 def figures(step: int, life: int = 0) -> dict[str, float]:

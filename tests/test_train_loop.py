@@ -24,8 +24,7 @@ from pixelwise.configure import Choice
 from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.plan import Plan
 from pixelwise.recipe import load_recipe
-from pixelwise.run_directory import RunDirectory
-from pixelwise.run_log import read_log
+from pixelwise.run_directory import RunDirectory, read_log
 from pixelwise.run_page import write_run_page
 from pixelwise.train import take_step, train
 from small_runs import Listener, differences, fresh_state, small_dataset

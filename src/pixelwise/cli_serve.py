@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
 from pixelwise.cli_options import short_name
 from pixelwise.errors import PixelwiseError, needs_extra
 
+_OWN = ("127.0.0.1", "::1", "localhost")
+
 _EXAMPLES = """\b
 Examples:
   pixelwise serve
+  pixelwise serve --runs runs
   pixelwise serve --model default --model road=runs/camvid-unet/model --port 9000
   PIXELWISE_TOKEN=secret pixelwise serve --host 0.0.0.0
 \b
@@ -24,6 +28,11 @@ Examples:
 @click.option(
     "--model", "models", multiple=True, default=("default",), help="What to serve, as MODEL or NAME=MODEL; repeatable."
 )
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of training runs and reports for the page to show; by default `runs`, if that is safe.",
+)
 @click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all, with a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 for any that is free.")
 @click.option("--queue", type=click.IntRange(0), default=16, help="Requests that may wait; others get 429.")
@@ -32,6 +41,7 @@ Examples:
 @click.option("--max-megapixels", type=click.IntRange(1), default=50, help="Of a photo.")
 def serve(
     models: tuple[str, ...],
+    runs: Path | None,
     host: str,
     port: int,
     queue: int,
@@ -39,19 +49,44 @@ def serve(
     max_megabytes: int,
     max_megapixels: int,
 ) -> None:
-    """Answer photos with masks over HTTP.
+    """Answer photos with masks over HTTP, with a page for people at `/`.
 
-    A token in the environment variable PIXELWISE_TOKEN has to be brought by every request. Nothing of a photo is kept.
+    A token in the environment variable PIXELWISE_TOKEN has to be brought by every request. With one, or where only this
+    machine can ask, requests may name further models, pretrained ones and those of finished runs, which are loaded when
+    they are asked for; and the page shows runs and reports. Nothing of a photo is kept.
     Serving needs `pip install pixelwise[serve]`.
     """
     with needs_extra("Serving", "serve"):
         from pixelwise.serve.app import create_app
+        from pixelwise.serve.runs import Runs
         from pixelwise.serve.server import run
         from pixelwise.serve.service import Limits, Service
 
     limits = Limits(max_bytes=max_megabytes << 20, max_pixels=max_megapixels * 10**6, queue=queue, deadline=deadline)
-    service = Service(_named(models), limits=limits)
-    run(create_app(service, token=os.environ.get("PIXELWISE_TOKEN")), host=host, port=port)
+    token = os.environ.get("PIXELWISE_TOKEN")
+    among_friends = bool(token) or host in _OWN
+    shown = _shown(runs, usual=among_friends)
+    service = Service(_named(models), others=lambda: _others(shown) if among_friends else {}, limits=limits)
+    run(create_app(service, token=token, runs=Runs(shown) if shown else None), host=host, port=port)
+
+
+def _shown(given: Path | None, *, usual: bool) -> Path | None:
+    """The directory of runs that was given, or, where wanted, the one that training puts them in."""
+    if given is not None and not given.is_dir():
+        raise PixelwiseError(f"There is no directory {given} to show runs of.")
+    if given is not None or not usual:
+        return given
+    return Path("runs") if Path("runs").is_dir() else None
+
+
+def _others(runs: Path | None) -> dict[str, str]:
+    """What may be loaded beside the models that were given, by what requests call it."""
+    from pixelwise.api import takes_a_while
+    from pixelwise.catalogue import cached_path, model_names, pretrained_names
+    from pixelwise.serve.runs import Runs
+
+    there = [name for name in pretrained_names() if cached_path(name).is_dir() or takes_a_while(name)]
+    return {**{name: name for name in [*model_names(), *there]}, **(Runs(runs).models() if runs else {})}
 
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:

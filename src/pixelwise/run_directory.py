@@ -23,9 +23,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixelwise.errors import OutputError, RecipeError
 from pixelwise.files import write_atomically
+
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,19 @@ class RunDirectory:
         if self.recipe.read_text(encoding="utf-8") != recipe:
             raise RecipeError(f"{self.root} was started with another recipe than the one given; see {self.recipe}.")
 
+    def in_use(self) -> bool:
+        """Whether a training run works in it."""
+        try:
+            file = (self.root / _LOCK).open("rb")
+        except OSError:
+            return False
+        with file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back as the file is closed
+            except OSError:
+                return True
+        return False
+
     def seconds(self) -> float:
         """What the clock says; 0 where there is none, as in runs of earlier versions."""
         try:
@@ -133,7 +149,7 @@ class RunDirectory:
             RecipeError: another process works in it.
             OutputError: it cannot be made.
         """
-        path = self.root / ".lock"
+        path = self.root / _LOCK
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             file = path.open("a+")
@@ -156,3 +172,16 @@ class RunDirectory:
                 if [entry.name for entry in self.root.iterdir()] == [path.name]:
                     path.unlink()
                     self.root.rmdir()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The entries of a `log.jsonl`; a last line that is being written is left out."""
+    if not path.is_file():
+        return []
+    entries = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break
+    return entries

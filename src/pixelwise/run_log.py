@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pixelwise.errors import PixelwiseError
 from pixelwise.files import write_atomically
-from pixelwise.run_directory import RunDirectory
+from pixelwise.run_directory import RunDirectory, read_log
 
 Scalars = Mapping[str, float]
 
@@ -152,19 +152,6 @@ def _import(package: str) -> Any:
         raise PixelwiseError(
             f"`log_to` asks for {package}, which is not installed; `pip install {package}`."
         ) from error
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The entries of a `log.jsonl`; a last line that is being written is left out."""
-    if not path.is_file():
-        return []
-    entries = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
 
 
 def _truncate(path: Path, step: int) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 from pixelwise.bundle import Bundle
 from pixelwise.files import write_atomically
 from pixelwise.pages import document, html_table, picture
-from pixelwise.run_directory import RunDirectory
-from pixelwise.run_log import read_log
+from pixelwise.run_directory import RunDirectory, read_log
 from pixelwise.settings import shown
 
 _PICTURES = 3

@@ -11,6 +11,30 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
+PROBLEM: dict[str, Any] = {
+    "description": "Problem details, RFC 9457.",
+    "content": {
+        MEDIA_TYPE: {
+            "schema": {
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            },
+            "example": {
+                "type": "about:blank",
+                "title": "Unprocessable Content",
+                "status": 422,
+                "detail": "The photo is not a picture of a kind that is read.",
+            },
+        }
+    },
+}
+"""How OpenAPI is told of one."""
 
 
 class Problem(Exception):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
@@ -22,6 +22,7 @@ from pixelwise.machine import cores
 from pixelwise.segmentation import Segmentation
 from pixelwise.segmenter import Segmenter, Size
 from pixelwise.serve.decode import decode
+from pixelwise.serve.models import Models
 from pixelwise.serve.problems import Problem
 
 T = TypeVar("T")
@@ -52,50 +53,57 @@ class Service:
     """Models, and who may use them when.
 
     Args:
-        models: what to load: names from `pixelwise models`, or directories, by what requests call them.
+        models: what to load from the start: names from `pixelwise models`, or directories, by what requests call them.
+        others: gives what else requests may name; it is loaded when it is asked for.
         limits: what a request may take.
-        load_model: other than `pixelwise.load`, for tests.
     """
 
     def __init__(
         self,
         models: Mapping[str, str],
         *,
+        others: Callable[[], Mapping[str, str]] = dict,
         limits: Limits | None = None,
-        load_model: Callable[[str, int], Segmenter] | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.streams = cores()
-        self.segmenters: dict[str, Segmenter] = {}
-        self.default = next(iter(models))
+        self.models = Models(models, others=others, load=self._load)
         self.inside = 0  # requests that are decoded, wait, or are computed
-        self._models, self._load = dict(models), load_model or _load
         self._slots = anyio.Semaphore(self.streams)
         self._decoders = anyio.CapacityLimiter(self.streams)
         self._threads = anyio.CapacityLimiter(self.streams)
         self._typical = 0.1  # seconds that a photo takes, a moving average
 
-    @property
-    def ready(self) -> bool:
-        """Whether all models are loaded."""
-        return len(self.segmenters) == len(self._models)
-
-    async def start(self) -> None:
-        """Load the models, and start a decoder, so that the first request need not.
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """While this is entered, models are loaded, and a decoder, so that the first request need not wait for it.
 
         Raises:
-            PixelwiseError: a model cannot be loaded.
+            PixelwiseError: a model that is to be there from the start cannot be loaded.
         """
-        async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as group, self.models.loading():
             group.start_soon(self._warm_decoder)
-            for name, model in self._models.items():
-                segmenter = await anyio.to_thread.run_sync(self._load, model, self.streams)
-                await anyio.to_thread.run_sync(segmenter.predict, np.zeros((64, 64, 3), np.uint8))
-                self.segmenters[name] = segmenter
+            yield
+
+    def _load(self, model: str) -> Segmenter:
+        return load(model, engine="openvino", streams=self.streams)
 
     async def _warm_decoder(self) -> None:
         with suppress(ImageError):  # as it refuses an empty file, it is up
             await anyio.to_process.run_sync(decode, b"", 1, cancellable=True, limiter=self._decoders)
+
+    def admit(self) -> None:
+        """See that there is room for another request; cheap, to be asked before anything is read of it.
+
+        Raises:
+            Problem: there is none.
+        """
+        if self.inside >= self.streams + self.limits.queue:
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "Too many requests are waiting; try again later.",
+                retry_after=self._wait(),
+            )
 
     async def segment(
         self, data: bytes, finish: Callable[[Segmentation], T], *, model: str | None, size: Size, flip: bool
@@ -112,41 +120,31 @@ class Service:
         Raises:
             Problem: the photo is refused, the model unknown, or there is too much to do.
         """
-        segmenter = self._segmenter(model, size=size, flip=flip)
-        if self.inside >= self.streams + self.limits.queue:
-            raise Problem(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many requests are waiting; try again later.",
-                retry_after=self._wait(),
-            )
+        self.admit()
         self.inside += 1
         try:
+            loaded: Segmenter | None = None
             with anyio.move_on_after(self.limits.deadline) as scope:
+                loaded = await self.models.get(model)
                 photo = await self._decoded(data)
                 await self._slots.acquire()
+            if loaded is None:
+                raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The model is being loaded; try again.", retry_after=5)
             if scope.cancelled_caught:
                 raise Problem(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     f"The request waited longer than {self.limits.deadline:g} s; try again later.",
                     retry_after=self._wait(),
                 )
+            segmenter = Segmenter(
+                loaded.engine, loaded.classes, loaded.input_spec, size=size, flip=flip, tiling=loaded.tiling
+            )
             try:
                 return await anyio.to_thread.run_sync(self._computed, segmenter, photo, finish, limiter=self._threads)
             finally:
                 self._slots.release()
         finally:
             self.inside -= 1
-
-    def _segmenter(self, model: str | None, *, size: Size, flip: bool) -> Segmenter:
-        name = self.default if model is None else model
-        if name not in self._models:
-            raise Problem(
-                HTTPStatus.NOT_FOUND, f"There is no model {name[:80]!r}; there are: {', '.join(self._models)}."
-            )
-        if name not in self.segmenters:
-            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The model is still being loaded; try again.", retry_after=1)
-        loaded = self.segmenters[name]
-        return Segmenter(loaded.engine, loaded.classes, loaded.input_spec, size=size, flip=flip, tiling=loaded.tiling)
 
     async def _decoded(self, data: bytes) -> Photo:
         try:
@@ -175,7 +173,3 @@ class Service:
     def _wait(self) -> float:
         """Seconds until all who are inside now will be done."""
         return self._typical * self.inside / self.streams
-
-
-def _load(model: str, streams: int) -> Segmenter:
-    return load(model, engine="openvino", streams=streams)

@@ -3,6 +3,7 @@
 // The page asks the server once a photo and model; opacity, sliders, switches and hovering work on what came back.
 
 const LARGEST = 1600; // of the canvases, longer side in pixels
+const LIVE = 640; // of what is segmented as it moves
 const $ = id => document.getElementById(id);
 const state = { photo: null, file: null, answers: [], hidden: new Set(), live: null, names: [] };
 
@@ -21,16 +22,29 @@ async function start() {
   $("entry").hidden = answer.status !== 401;
   if (!answer.ok) return say(told.detail, true);
   state.names = told.models.map(each => each.name);
-  const choice = state.names.map((name, i) => {
-    const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked: i === 0 });
-    const label = document.createElement("label");
-    box.addEventListener("change", () => state.file && segment());
-    label.append(box, " ", name, " ");
-    return label;
-  });
-  $("models").append(state.names.length > 1 ? "compare " : "model ", ...choice);
+  $("models").replaceChildren("model ", ...state.names.map((name, i) => choice(name, i === 0)));
+  $("more").append(...told.others.map(name => new Option(name)));
+  $("more").hidden = !told.others.length;
   say("Waiting for a photo.");
   if (state.file) segment(); // chosen before there was a model
+  dispatchEvent(new Event("ready"));
+}
+
+// A model that may be ticked, beside others to compare it with.
+function choice(name, checked) {
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked });
+  const label = document.createElement("label");
+  box.addEventListener("change", () => state.file && segment());
+  label.append(box, " ", name, " ");
+  return label;
+}
+
+function add(name) {
+  const box = [...document.querySelectorAll("#models input")].find(each => each.value === name);
+  if (box) box.checked = true;
+  else $("models").append(choice(name, true));
+  for (const option of $("more").options) if (option.value === name) option.hidden = true;
+  if (state.file) segment();
 }
 
 const credentials = () => ($("token").value ? { Authorization: `Bearer ${$("token").value}` } : {});
@@ -44,8 +58,12 @@ async function ask(file, model, mask, accept) {
     body: file,
     headers: { "Content-Type": "application/octet-stream", Accept: accept, ...credentials() },
   });
-  if (!response.ok) throw new Error((await response.json()).detail);
-  return response;
+  if (response.ok) return response;
+  const { detail } = await response.json(), wait = response.headers.get("Retry-After");
+  if (!wait || file !== state.file) throw new Error(detail);
+  say(`${model}: ${detail}`); // there is too much to do, or the model is on its way
+  await new Promise(done => setTimeout(done, 1000 * wait));
+  return ask(file, model, mask, accept);
 }
 
 // One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
@@ -74,23 +92,26 @@ async function answerOf(file, model) {
   return { model, told, milliseconds, width, height, ids, sure };
 }
 
+// Whether it could be done.
 async function segment() {
   const file = state.file, models = chosen();
-  if (!state.names.length) return; // `start` goes on when they are there
+  if (!state.names.length) return false; // `start` goes on when they are there
   if (!models.length) return say("Choose a model.", true);
-  say("Segmenting …");
+  if (!state.live) say("Segmenting …");
   try {
     const answers = [];
     for (const model of models) answers.push(await answerOf(file, model));
-    if (file !== state.file) return; // another photo was chosen in the meantime
+    if (file !== state.file) return false; // another photo was chosen in the meantime
+    if (!state.live) state.hidden.clear();
     state.answers = answers;
-    state.hidden.clear();
     state.photo = await photoOf(file, answers[0]);
     show();
     const times = answers.map(each => `${each.model} ${each.milliseconds.toFixed(0)} ms`).join(", ");
     say([`${answers[0].told.width} × ${answers[0].told.height} pixels, ${times}`, ...answers[0].told.notes].join("; "));
+    return true;
   } catch (error) {
     if (file === state.file) say(error.message, true);
+    return false;
   }
 }
 
@@ -158,6 +179,14 @@ function mask(answer) {
   return canvas;
 }
 
+function confidence(answer) {
+  const canvas = surface(answer.width, answer.height), context = canvas.getContext("2d");
+  const image = context.createImageData(answer.width, answer.height);
+  answer.sure.forEach((sure, i) => image.data.set([sure, sure, sure, 255], 4 * i));
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
 function figure(canvas, caption, answer) {
   const made = document.createElement("figure"), text = document.createElement("figcaption");
   text.textContent = caption;
@@ -174,6 +203,7 @@ function draw() {
   for (const answer of state.answers) {
     const whose = several ? `${answer.model}: ` : "";
     figures.push(figure(mask(answer), `${whose}mask`, answer), figure(overlay(answer), `${whose}overlay`, answer));
+    if ($("sure").checked) figures.push(figure(confidence(answer), `${whose}confidence, black 0 to white 100 %`, answer));
   }
   for (const other of several ? state.answers.slice(1) : []) {
     const [canvas, share] = difference(state.answers[0], other);
@@ -199,7 +229,7 @@ function row(answer, { name, colour, share, confidence }) {
   swatch.style.background = `rgb(${colour})`;
   const title = document.createElement("td");
   title.append(swatch, state.answers.length > 1 ? `${name} (${answer.model})` : name);
-  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+  const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: !state.hidden.has(name) });
   box.setAttribute("aria-label", `show ${name}`);
   box.addEventListener("change", () => {
     state.hidden[box.checked ? "delete" : "add"](name);
@@ -266,35 +296,59 @@ function downloads() {
 
 function take(file) {
   if (!file) return;
+  stop();
+  if (file.type.startsWith("video/")) return film(file);
   state.file = file;
   segment();
 }
 
+function stop() {
+  if (!state.live) return;
+  const video = $("video");
+  video.pause();
+  video.srcObject?.getTracks().forEach(track => track.stop());
+  if (video.src) URL.revokeObjectURL(video.src);
+  video.srcObject = null;
+  video.removeAttribute("src");
+  state.live = null;
+  $("camera").textContent = "Camera, live";
+}
+
 async function camera() {
-  if (state.live) {
-    state.live.getTracks().forEach(track => track.stop());
-    state.live = null;
-    $("camera").textContent = "Camera, live";
-    return;
-  }
+  if (state.live) return stop();
   try {
-    state.live = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     return say(`There is no camera to be had: ${error.message}`, true);
   }
-  $("camera").textContent = "Stop the camera";
-  const video = $("video");
-  video.srcObject = state.live;
-  await video.play();
-  while (state.live) {
-    const begun = performance.now();
-    const frame = surface(video.videoWidth, video.videoHeight);
-    frame.getContext("2d").drawImage(video, 0, 0);
-    const file = await new Promise(done => frame.toBlob(done, "image/jpeg", 0.9));
-    state.file = file;
-    await segment();
-    if (state.answers.length && state.live) say(`${(1000 / (performance.now() - begun)).toFixed(1)} photos a second`);
+  watch("Stop the camera", "camera");
+}
+
+function film(file) {
+  $("video").src = URL.createObjectURL(file);
+  watch("Stop the video", file.name.replace(/\.[^.]*$/, ""));
+}
+
+// Segments what is seen at the moment, again and again: as many pictures a second as the model allows.
+async function watch(button, name) {
+  const video = $("video"), live = state.live = {};
+  $("camera").textContent = button;
+  try {
+    await video.play();
+  } catch (error) {
+    stop();
+    return say(`The browser cannot play it: ${error.message}`, true);
   }
+  while (state.live === live && !video.ended) {
+    const begun = performance.now(), scale = Math.min(1, LIVE / Math.max(video.videoWidth, video.videoHeight));
+    const frame = surface(Math.round(video.videoWidth * scale), Math.round(video.videoHeight * scale));
+    frame.getContext("2d").drawImage(video, 0, 0, frame.width, frame.height);
+    const data = await new Promise(done => frame.toBlob(done, "image/jpeg", 0.9));
+    state.file = new File([data], `${name}-${video.currentTime.toFixed(2)}s.jpg`, { type: "image/jpeg" });
+    if (!(await segment())) break;
+    if (state.live === live) say(`${(1000 / (performance.now() - begun)).toFixed(1)} photos a second`);
+  }
+  if (state.live === live) stop();
 }
 
 $("file").addEventListener("change", event => take(event.target.files[0]));
@@ -312,7 +366,12 @@ document.querySelectorAll("[data-example]").forEach(button => button.addEventLis
   take(new File([blob], button.dataset.example, { type: blob.type }));
 }));
 $("camera").addEventListener("click", camera);
-for (const id of ["opacity", "split", "unsure"]) $(id).addEventListener("input", () => state.answers.length && draw());
+$("shoot").addEventListener("change", event => take(event.target.files[0]));
+$("more").addEventListener("change", event => {
+  add(event.target.value);
+  event.target.value = "";
+});
+for (const id of ["opacity", "split", "unsure", "sure"]) $(id).addEventListener("input", () => state.answers.length && draw());
 for (const id of ["size", "flip"]) $(id).addEventListener("change", () => state.file && segment());
 $("entry").addEventListener("submit", event => {
   event.preventDefault();

@@ -1,0 +1,52 @@
+"""What every request passes through: a look at its stated size, and a count of its answer."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pixelwise.serve.problems import too_large
+from pixelwise.serve.service import Service
+
+
+class StatedSize:
+    """Refuses a body by the size that its headers state; what arrives in fact is counted by Starlette."""
+
+    def __init__(self, app: ASGIApp, largest: int) -> None:
+        self._app, self._largest = app, largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        stated = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        refused = stated.isdecimal() and int(stated) > self._largest
+        await (too_large() if refused else self._app)(scope, receive, send)
+
+
+class Telemetry:
+    """Counts answers for Prometheus, around all else; nobody else is told."""
+
+    def __init__(self, app: ASGIApp, service: Service, registry: CollectorRegistry) -> None:
+        self._app = app
+        self._answers = Counter("pixelwise_answers", "By route and status", ["path", "status"], registry=registry)
+        self._seconds = Histogram("pixelwise_seconds", "From headers to answer, by route", ["path"], registry=registry)
+        inside = Gauge("pixelwise_inside", "Requests that are decoded, wait or are computed", registry=registry)
+        inside.set_function(lambda: service.inside)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                path = getattr(scope.get("route"), "path", "other")
+                self._answers.labels(path, str(message["status"])).inc()
+                self._seconds.labels(path).observe(time.perf_counter() - start)
+            await send(message)
+
+        await self._app(scope, receive, told)
