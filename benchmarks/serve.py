@@ -2,13 +2,16 @@
 
 A real server in a process of its own and clients in this one, on one machine, so the clients take of its time, too. The
 photo is a 640 x 480 JPEG, the answer the mask's PNG. Throughput: one client that waits for each answer, against many;
-and many on the plainest handler of FastAPI and torchvision with a network of the same size, `_plain_handler.py`.
+and many on the plainest handler of FastAPI and torchvision with a network of the same size, `_plain_handler.py`. At
+last the server is ended again and again while clients ask it.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ SLOW = 500
 BATCHED, PLAIN = 1.3, 2.0
 REFUSED, LIVE, RECOVERED = 0.05, 0.05, 5.0
 GROWTH = 300e6
+SURELY_IN = 0.3  # seconds before the signal; what was sent later may not have been accepted
 
 
 def main() -> None:
@@ -36,12 +40,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         photo = make_photo(Path(directory) / "photo.jpg")
         request = _request(photo.read_bytes())
+        photo_request = _request(photo.read_bytes(), query="?size=1024&flip=true")
     own = [sys.executable, "-m", "pixelwise", "serve", "--port", "8765", "--queue", str(QUEUE)]
     plain = [sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT / "benchmarks"), "_plain_handler:app"]
     plain += ["--port", "8766", "--log-level", "warning"]
     rates: dict[str, list[float]] = {"one client": [], "many clients": [], "plain handler": []}
     with _serving(own, 8765) as server, _serving(plain, 8766):
-        idle = _memory(server.pid)
+        idle = pss(server.pid)
         for _ in range(options.repetitions):
             rates["one client"].append(_rate(8765, request, clients=1, count=options.photos))
             rates["many clients"].append(_rate(8765, request, clients=CLIENTS, count=options.photos))
@@ -50,10 +55,12 @@ def main() -> None:
     with _serving(own, 8765) as server:
         flood = asyncio.run(_flood(8765, request, rate=3 * many, seconds=options.seconds, pid=server.pid))
         live = asyncio.run(_slow_senders(8765))
-    report.figures = {"photos a second": rates, "flood": flood, "live": live, "idle memory": idle}
+    ends = [_ended_under_load(own, photo_request, random.Random(number)) for number in range(options.ends)]
+    answered, lost = (sum(each[i] for each in ends) for i in (0, 1))
+    report.figures = {"photos a second": rates, "flood": flood, "live": live, "idle memory": idle, "ends": ends}
     rows = [[name, f"{median(each):.1f}"] for name, each in rates.items()]
     accepted, refused = sorted(flood["accepted"]), sorted(flood["refused"])
-    limit = (QUEUE + 1) / many
+    limit = (QUEUE + 1) / one  # a service time is what a client waits when nobody else asks
     tail, last = _percentile(accepted, 0.99), _percentile(refused, 0.99)
     growth, (recovered,) = max(flood["memory"]) - idle, flood["recovered"]
     report.show(
@@ -62,9 +69,11 @@ def main() -> None:
         verdict(f"{PLAIN} times the plain handler", many >= PLAIN * other, f"{many / other:.2f}"),
         f"{3 * many:.0f} requests a second for {options.seconds} s: {len(accepted)} answered, {len(refused)} refused.",
         verdict("answers within (queue + 1) service times, p99", tail <= limit, f"{tail:.2f} of {limit:.2f} s"),
+        f"At full throughput, {tail * many:.1f} photos are answered in that time.",
         verdict("refusals within 50 ms, p99", last <= REFUSED, f"{1000 * last:.0f} ms"),
         verdict("at most 300 MB above idle", growth <= GROWTH, f"{growth / 1e6:.0f} MB"),
         verdict("recovers within 5 s", recovered <= RECOVERED, f"{recovered:.2f} s"),
+        verdict(f"{options.ends} times SIGTERM, nothing accepted lost", lost == 0, f"{lost} of {answered + lost}"),
         verdict(f"live within 50 ms beside {SLOW} slow senders", max(live) <= LIVE, f"{1000 * max(live):.0f} ms"),
     )
     report.finish()
@@ -75,15 +84,16 @@ def _options() -> argparse.Namespace:
     made.add_argument("--photos", type=int, default=120, help="a measurement of throughput (default 120)")
     made.add_argument("--repetitions", type=int, default=3)
     made.add_argument("--seconds", type=int, default=120, help="of too many requests (default 120)")
+    made.add_argument("--ends", type=int, default=20, help="how often the server is ended under load (default 20)")
     return made.parse_args()
 
 
-def _request(photo: bytes) -> bytes:
+def _request(photo: bytes, *, query: str = "") -> bytes:
     """The whole request, as a form, in bytes."""
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="photo.jpg"\r\n\r\n'
     body = head + photo + b"\r\n--x--\r\n"
     lines = [
-        "POST /v1/segment HTTP/1.1",
+        f"POST /v1/segment{query} HTTP/1.1",
         "Host: localhost",
         "Accept: image/png",
         "Content-Type: multipart/form-data; boundary=x",
@@ -170,7 +180,7 @@ async def _flood(port: int, request: bytes, *, rate: float, seconds: float, pid:
         await asyncio.sleep(max(0, start + number / rate - time.perf_counter()))
         tasks.append(asyncio.create_task(one()))
         if number % 50 == 0:
-            memory.append(_memory(pid))
+            memory.append(pss(pid))
     ended = time.perf_counter()
     await asyncio.gather(*tasks)
     while (await _send(port, request))[0] != 200:
@@ -198,7 +208,36 @@ async def _slow_senders(port: int) -> list[float]:
     return took
 
 
-def _memory(pid: int) -> float:
+def _ended_under_load(command: list[str], request: bytes, generator: random.Random) -> tuple[int, int]:
+    """How many requests that were surely accepted got their answer, and how many did not."""
+    with _serving(command, 8765) as server:
+
+        async def clients() -> list[tuple[float, int]]:
+            sent: list[tuple[float, int]] = []
+
+            async def client() -> None:
+                while server.poll() is None:
+                    start = time.perf_counter()
+                    status, _ = await _send(8765, request)
+                    sent.append((start, status))
+                    if status == 0:
+                        return
+
+            asking = [asyncio.create_task(client()) for _ in range(CLIENTS)]
+            await asyncio.sleep(generator.uniform(1, 2))
+            server.send_signal(signal.SIGTERM)
+            signalled.append(time.perf_counter())
+            await asyncio.gather(*asking)
+            return sent
+
+        signalled: list[float] = []
+        sent = asyncio.run(clients())
+        server.wait(timeout=30)
+    accepted = [status for start, status in sent if start < signalled[0] - SURELY_IN]
+    return accepted.count(200), len(accepted) - accepted.count(200)
+
+
+def pss(pid: int) -> float:
     """Bytes that a process and its children hold, as the kernel shares them out."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     total = 0.0
