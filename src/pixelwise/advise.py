@@ -70,6 +70,8 @@ class Candidate:
         memory: bytes, of a process that segments one photo of 512 x 512 pixels.
         parameters: how many.
         refused: why it is out of the question; empty where it is not.
+        behind: by how much the best on a dataset is better, a mean over the datasets it was trained on itself; None
+            where nothing was trained.
     """
 
     name: str
@@ -83,11 +85,7 @@ class Candidate:
     memory: int
     parameters: int
     refused: str = ""
-
-    @property
-    def score(self) -> float:
-        """The mean over datasets; nan where nothing was trained."""
-        return float(np.mean(list(self.accuracy.values()))) if self.accuracy else float("nan")
+    behind: float | None = None
 
 
 @functools.cache
@@ -100,8 +98,8 @@ def measured() -> dict[str, Any]:
 def advise(case: Case, *, seconds_of_default: float | None, table: Mapping[str, Any] | None = None) -> list[Candidate]:
     """All that is known for a case: what is recommended first, the best before the others; then what is refused.
 
-    Candidates are compared on the datasets that all of the recommended share; those that were not trained there come
-    after them, by time.
+    A candidate is ranked by how far it is behind the best on each dataset that it was trained on, so that one is not
+    the better for having been trained on the easier of them; those that were not trained come last, by time.
 
     Args:
         case: what a model is wanted for.
@@ -124,7 +122,16 @@ def advise(case: Case, *, seconds_of_default: float | None, table: Mapping[str, 
     candidates += [
         _candidate(name, [], case, seconds_of_default, table) for name in table["costs"] if name not in trained
     ]
-    return sorted(candidates, key=_rank)
+    best: dict[str, float] = {}
+    for each in candidates:
+        for dataset, value in each.accuracy.items():
+            best[dataset] = max(value, best.get(dataset, value))
+    return sorted((_placed(each, best) for each in candidates), key=_rank)
+
+
+def _placed(candidate: Candidate, best: Mapping[str, float]) -> Candidate:
+    behind = [best[dataset] - value for dataset, value in candidate.accuracy.items()]
+    return replace(candidate, behind=float(np.mean(behind))) if behind else candidate
 
 
 def _ways(trainings: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
@@ -182,10 +189,9 @@ def _judged(candidate: Candidate, case: Case) -> Candidate:
     return candidate
 
 
-def _rank(candidate: Candidate) -> tuple[bool, int, float, float]:
-    """Recommended before refused, trained on more datasets before fewer, then the better, then the faster."""
-    score = 0.0 if np.isnan(candidate.score) else candidate.score
-    return bool(candidate.refused), -len(candidate.accuracy), -score, candidate.seconds or 0.0
+def _rank(candidate: Candidate) -> tuple[bool, bool, float, float]:
+    """Recommended before refused, trained before not trained, then the better, then the faster."""
+    return bool(candidate.refused), candidate.behind is None, candidate.behind or 0.0, candidate.seconds or 0.0
 
 
 def reasons(candidate: Candidate, others: Sequence[Candidate], case: Case) -> list[str]:
