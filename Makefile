@@ -23,7 +23,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make requirements" $(DEV)/bin/pip-compile pyp
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench requirements clean
+.PHONY: help demo test check format docs bench requirements browser clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,10 +32,10 @@ demo: $(RUNTIME)/project.stamp ## Segment the example photos into out/demo, with
 	$(RUNTIME)/bin/pixelwise segment $(PHOTOS) --save mask,overlay,panel,json --out out/demo --force
 	@echo "Photo, mask and overlay side by side:" && ls out/demo/*_panel.*
 
-test: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every test, the slow ones too
+test: $(DEV)/project.stamp $(RUNTIME)/project.stamp browser ## Run every test, the slow ones too
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest $(PYTEST_ARGS)
 
-check: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Format, lint, types and tests: what a change has to pass
+check: $(DEV)/project.stamp $(RUNTIME)/project.stamp browser ## Format, lint, types and tests: what a change has to pass
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/mypy
@@ -69,6 +69,12 @@ requirements: $(DEV)/requirements.stamp ## Pin the requirements again after a ch
 	$(COMPILE) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt
 	$(COMPILE) --only-build-deps --build-deps-for editable --constraint requirements/dev.txt --output-file requirements/build.txt
+
+# The tests of the page want a real browser; only root in a container may be expected to want a package for it.
+browser: ## Where there is no Chromium, install Debian's, if we may; tests that want it are skipped otherwise
+	@command -v chromium chromium-browser google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo "Installing Chromium for the tests of the page" && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+		|| echo "There is no Chromium, so the tests of the page will be skipped; on Debian: apt-get install chromium"
 
 clean: ## Remove the environments, out/ and all caches; training runs stay
 	rm -rf $(RUNTIME) $(DEV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,7 +3,8 @@
 A real server in a process of its own and clients in this one, on one machine, so the clients take of its time, too. The
 photo is a 640 x 480 JPEG, the answer the mask's PNG. Throughput: one client that waits for each answer, against many;
 and many on the plainest handler of FastAPI and torchvision with a network of the same size, `_plain_handler.py`. At
-last the server is ended again and again while clients ask it.
+last the server is ended again and again while clients ask it. And the network alone: whether requests would better be
+batched, or computed at once on streams of their own.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from _common import ROOT, Report, make_photo, parser, table, verdict, versions
+from pixelwise.catalogue import find_model
+from pixelwise.engine import load_engine
+from pixelwise.machine import cores
 
 QUEUE = 16
 CLIENTS = 8
@@ -57,14 +65,22 @@ def main() -> None:
         live = asyncio.run(_slow_senders(8765))
     ends = [_ended_under_load(own, photo_request, random.Random(number)) for number in range(options.ends)]
     answered, lost = (sum(each[i] for each in ends) for i in (0, 1))
-    report.figures = {"photos a second": rates, "flood": flood, "live": live, "idle memory": idle, "ends": ends}
-    rows = [[name, f"{median(each):.1f}"] for name, each in rates.items()]
+    shared = _ways_to_share(options.repetitions)
+    report.figures = {
+        "network alone": shared,
+        "photos a second": rates,
+        "flood": flood,
+        "live": live,
+        "idle memory": idle,
+        "ends": ends,
+    }
     accepted, refused = sorted(flood["accepted"]), sorted(flood["refused"])
     limit = (QUEUE + 1) / one  # a service time is what a client waits when nobody else asks
     tail, last = _percentile(accepted, 0.99), _percentile(refused, 0.99)
     growth, (recovered,) = max(flood["memory"]) - idle, flood["recovered"]
     report.show(
-        table(["photos a second", "median"], rows),
+        table(["network alone, photos a second", "median"], _medians(shared)),
+        table(["photos a second", "median"], _medians(rates)),
         verdict(f"many clients, {BATCHED} times one", many >= BATCHED * one, f"{many / one:.2f}"),
         verdict(f"{PLAIN} times the plain handler", many >= PLAIN * other, f"{many / other:.2f}"),
         f"{3 * many:.0f} requests a second for {options.seconds} s: {len(accepted)} answered, {len(refused)} refused.",
@@ -77,6 +93,10 @@ def main() -> None:
         verdict(f"live within 50 ms beside {SLOW} slow senders", max(live) <= LIVE, f"{1000 * max(live):.0f} ms"),
     )
     report.finish()
+
+
+def _medians(rates: dict[str, list[float]]) -> list[list[str]]:
+    return [[name, f"{median(each):.1f}"] for name, each in rates.items()]
 
 
 def _options() -> argparse.Namespace:
@@ -101,6 +121,34 @@ def _request(photo: bytes, *, query: str = "") -> bytes:
         "Connection: close",
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _ways_to_share(repetitions: int) -> dict[str, list[float]]:
+    """Photos a second of the default model's network, one after the other, in batches, and on two streams at once."""
+    graph = find_model("default").graph
+    photos = np.random.default_rng(0).standard_normal((8, 3, 384, 512)).astype(np.float32)
+    alone, streams = load_engine(graph, name="openvino"), load_engine(graph, name="openvino", streams=cores())
+
+    def in_batches(size: int) -> None:
+        for at in range(0, len(photos), size):
+            alone(photos[at : at + size])
+
+    def at_once() -> None:
+        list(threads.map(lambda photo: streams(photo[None]) is None, photos))
+
+    rates: dict[str, list[float]] = {}
+    with ThreadPoolExecutor(cores()) as threads:
+        ways: dict[str, Callable[[], None]] = {"one at a time": partial(in_batches, 1)}
+        ways |= {f"batches of {size}": partial(in_batches, size) for size in (2, 4, 8)}
+        ways[f"{cores()} streams"] = at_once
+        for each in ways.values():
+            each()
+        for _ in range(2 * repetitions):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                way()
+                rates.setdefault(name, []).append(len(photos) / (time.perf_counter() - start))
+    return rates
 
 
 @contextmanager
