@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
+
+from pixelwise.machine import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"
@@ -154,14 +155,9 @@ def weights(model: str = "default") -> dict[str, str]:
 
 def machine() -> dict[str, Any]:
     """The processor, the cores that this process may use, the load before we add to it, and limits on threads."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model na")]
-        model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = {key: os.environ[key] for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if key in os.environ}
-    return {"cpu": model, "cores": cores, "load": round(os.getloadavg()[0], 2), "nice": os.nice(0), **limits}
+    return {"cpu": processor(), "cores": cores, "load": round(os.getloadavg()[0], 2), "nice": os.nice(0), **limits}
 
 
 def put_between_marks(document: Path, name: str, text: str) -> None:

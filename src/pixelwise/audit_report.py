@@ -7,6 +7,7 @@ from rich.text import Text
 
 from pixelwise.audit import Audit, told
 from pixelwise.figures import percent, rounded
+from pixelwise.report import print_failures
 from pixelwise.terminal import console
 
 _WORST = 10
@@ -19,11 +20,7 @@ def print_audit(audit: Audit) -> None:
     out.print(_photos(audit))
     if audit.unscored:
         out.print(f"{len(audit.unscored)} photos have no labelled pixel and no score.", soft_wrap=True)
-    for _, reason in audit.failed:
-        err.print(f"pixelwise: {reason}", soft_wrap=True)
-    if audit.failed:
-        total = len(audit.failed) + len(audit.unscored) + len(audit.photos)
-        err.print(f"{len(audit.failed)} of {total} photos could not be audited.", soft_wrap=True)
+    print_failures(err, audit.failed, len(audit.unscored) + len(audit.photos), "audited")
 
 
 def _classes(audit: Audit) -> Table:

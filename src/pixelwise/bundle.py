@@ -29,6 +29,9 @@ FORMAT_VERSION = 2
 LARGEST_RATIO = 4
 """Photos longer than so many times their shorter side are scaled by their longer one, lest a strip become endless."""
 
+RECIPE, SEED = "recipe sha256 but for the seed", "seed"
+"""What two trainings of one recipe have in common in their provenance, and what they do not."""
+
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
 
 

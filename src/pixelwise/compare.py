@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.bootstrap import Interval
-from pixelwise.bundle import BundleConfig
+from pixelwise.bundle import RECIPE, SEED, BundleConfig
 from pixelwise.confusion import ratio
 from pixelwise.data.sample import Dataset, Sample, for_each
 from pixelwise.errors import DataError
@@ -223,7 +223,7 @@ def disputed(answers: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
 
 def seed_of(config: BundleConfig) -> tuple[str | None, int | None]:
     """What a model's trainings of one recipe have in common, and its own seed; None where it does not say."""
-    recipe, seed = (config.provenance.get(key) for key in ("recipe sha256 but for the seed", "seed"))
+    recipe, seed = (config.provenance.get(key) for key in (RECIPE, SEED))
     return (str(recipe) if recipe else None), (seed if isinstance(seed, int) else None)
 
 

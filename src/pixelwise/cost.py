@@ -27,13 +27,11 @@ _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 # The new process reports the most memory it ever had: of its own, not of the one that started it.
 _CHILD = """
-import resource, sys
+import json, resource, sys
 import numpy as np
 from pixelwise.api import load
-model, engine, precision, size, flip, height, width = sys.argv[1:]
-size = {"auto": None, "native": "native"}.get(size) if not size.isdecimal() else int(size)
-segmenter = load(model, engine=engine, precision=precision, size=size, flip=flip == "True")
-segmenter.predict(np.zeros((int(height), int(width), 3), np.uint8))
+model, how, shape = map(json.loads, sys.argv[1:])
+load(model, **how).predict(np.zeros(shape, np.uint8))
 try:
     with open("/proc/self/status") as file:
         print(next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")))
@@ -164,9 +162,9 @@ def count_multiply_adds(graph: Path, height: int, width: int) -> int | None:
 
 
 def _peak_memory(bundle: Bundle, segmenter: Segmenter, height: int, width: int) -> int:
-    engine, size = segmenter.engine, "auto" if segmenter.size is None else segmenter.size
-    words = [bundle.path, engine.name, engine.precision, size, segmenter.flip, height, width]
-    command = [sys.executable, "-c", _CHILD, *map(str, words)]
+    engine = segmenter.engine
+    how = {"engine": engine.name, "precision": engine.precision, "size": segmenter.size, "flip": segmenter.flip}
+    command = [sys.executable, "-c", _CHILD, *map(json.dumps, (str(bundle.path), how, (height, width, 3)))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise EngineError(f"{bundle.path} cannot be run in a process of its own: {done.stderr.strip()[-300:]}")

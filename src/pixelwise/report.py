@@ -132,7 +132,7 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
     lines = [f"{name:{widest}}   {rounded(value.estimate)}   {_interval(value)}" for name, value in means.items()]
     lines += ["Intervals: 95 %, bootstrap over photos.", *evaluation.scores.remarks(evaluation.classes)]
     out.print("\n".join(lines), soft_wrap=True)
-    _print_failures(err, evaluation.failed, len(evaluation.ids))
+    print_failures(err, evaluation.failed, len(evaluation.ids), "measured and are in no figure")
 
 
 def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
@@ -165,15 +165,15 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     out.print("\n".join(shown), soft_wrap=True)
     if len(shown) < len(comparison.pairs):
         out.print(f"The other {len(comparison.pairs) - len(shown)} pairs: --html or --save.")
-    _print_failures(err, failed, photos)
+    print_failures(err, failed, photos, "measured and are in no figure")
 
 
-def _print_failures(err: Console, failed: Sequence[tuple[str, str]], measured: int) -> None:
+def print_failures(err: Console, failed: Sequence[tuple[str, str]], done: int, what: str) -> None:
+    """Print why photos failed, and how many beside those done could not be `what`."""
     for _, reason in failed:
         err.print(f"pixelwise: {reason}", soft_wrap=True)
     if failed:
-        total = len(failed) + measured
-        err.print(f"{len(failed)} of {total} photos could not be measured and are in no figure.", soft_wrap=True)
+        err.print(f"{len(failed)} of {len(failed) + done} photos could not be {what}.", soft_wrap=True)
 
 
 def _interval(interval: Interval) -> str:

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from pixelwise.bundle import Bundle, BundleConfig, InputSpec, write_bundle
+from pixelwise.bundle import RECIPE, SEED, Bundle, BundleConfig, InputSpec, write_bundle
 from pixelwise.colours import for_display
 from pixelwise.data import Dataset
 from pixelwise.engine import Engine, TorchEngine, load_engine
@@ -113,8 +113,8 @@ def _provenance(recipe: Recipe, weights: Path) -> dict[str, Any]:
         **recipe.card.model_dump(),
         "recipe": recipe.name,
         "recipe sha256": hashlib.sha256(recipe.to_yaml().encode()).hexdigest(),
-        "recipe sha256 but for the seed": hashlib.sha256(_without_seed(recipe).to_yaml().encode()).hexdigest(),
-        "seed": recipe.seed,
+        RECIPE: hashlib.sha256(_without_seed(recipe).to_yaml().encode()).hexdigest(),
+        SEED: recipe.seed,
         "steps": recipe.steps,
         "chosen at step": int(chosen.get("step", -1)),
         "trained with": ", ".join(f"{name} {metadata.version(name)}" for name in packages),
