@@ -67,7 +67,9 @@ def serve(
     among_friends = bool(token) or host in _OWN
     shown = _shown(runs, usual=among_friends)
     service = Service(_named(models), others=lambda: _others(shown) if among_friends else {}, limits=limits)
-    run(create_app(service, token=token, runs=Runs(shown) if shown else None), host=host, port=port)
+    names = _OWN if host in _OWN and not token else None
+    app = create_app(service, token=token, runs=Runs(shown) if shown else None, names=names)
+    run(app, host=host, port=port)
 
 
 def _shown(given: Path | None, *, usual: bool) -> Path | None:

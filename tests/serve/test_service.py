@@ -182,6 +182,22 @@ def test_a_decoder_that_dies_costs_at_most_one_request(running: tuple[subprocess
     assert set(statuses) <= {200, 422}
 
 
+def test_a_page_from_elsewhere_whose_name_points_here_is_refused(server: str):
+    port = server.rpartition(":")[2]
+    for name in (
+        "evil.example",
+        f"evil.example:{port}",
+        "127.0.0.1.evil.example",
+        "",
+        "[::1",
+        "localhost@evil.example",
+    ):
+        response = httpx.get(f"{server}/v1/models", headers={"Host": name})
+        assert "localhost alone" in problem(response, 421) if name != "[::1" else response.status_code in (400, 421)
+    for name in ("localhost", f"127.0.0.1:{port}", f"[::1]:{port}", "LOCALHOST"):
+        assert httpx.get(f"{server}/v1/models", headers={"Host": name}).status_code == 200
+
+
 def test_health_models_and_figures(server: str):
     assert httpx.get(f"{server}/health/live").json() == {"status": "live"}
     assert httpx.get(f"{server}/health/ready").json() == {"status": "ready"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from pixelwise import __version__
 from pixelwise.serve.guard import Guard
-from pixelwise.serve.middleware import StatedSize, Telemetry
+from pixelwise.serve.middleware import OwnNames, StatedSize, Telemetry
 from pixelwise.serve.photo_routes import photo_routes
 from pixelwise.serve.problems import PROBLEM, Problem, answer_with_problems
 from pixelwise.serve.run_routes import run_routes
@@ -33,13 +33,16 @@ _POLICY += "frame-ancestors 'self'"
 """What the page may load: nothing from elsewhere, whatever is in it."""
 
 
-def create_app(service: Service, *, token: str | None = None, runs: Runs | None = None) -> FastAPI:
+def create_app(
+    service: Service, *, token: str | None = None, runs: Runs | None = None, names: Collection[str] | None = None
+) -> FastAPI:
     """The application.
 
     Args:
         service: answers; loads its models while the application is up.
         token: what requests have to bring as `Authorization: Bearer TOKEN`; None for nothing.
         runs: what the page shows of training runs and reports; None for nothing.
+        names: of hosts that it answers to; None for any.
     """
 
     @asynccontextmanager
@@ -59,6 +62,8 @@ def create_app(service: Service, *, token: str | None = None, runs: Runs | None 
     registry = CollectorRegistry()
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=service.limits.max_bytes)
     app.add_middleware(StatedSize, largest=service.limits.max_bytes)
+    if names is not None:
+        app.add_middleware(OwnNames, names=names)
     app.add_middleware(Telemetry, service=service, registry=registry)
     guard = Guard(token)
     app.include_router(photo_routes(service), dependencies=guard.dependencies)

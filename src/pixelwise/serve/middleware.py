@@ -1,15 +1,39 @@
-"""What every request passes through: a look at its stated size, and a count of its answer."""
+"""What every request passes through: a look at whom it is for and at its stated size, and a count of its answer."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pixelwise.serve.problems import too_large
+from pixelwise.serve.problems import misdirected, too_large
 from pixelwise.serve.service import Service
+
+
+class OwnNames:
+    """Refuses what was sent to another name, lest a page from elsewhere make its own name point here and read along.
+
+    That is called DNS rebinding; a browser takes such a page and this server for one.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        refused = scope["type"] == "http" and _host(Headers(scope=scope)) not in self._names
+        await (misdirected() if refused else self._app)(scope, receive, send)
+
+
+def _host(headers: Headers) -> str:
+    try:
+        return urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class StatedSize:

@@ -77,6 +77,12 @@ def too_large() -> JSONResponse:
     return _response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
 
 
+def misdirected() -> JSONResponse:
+    """The answer to a request for another name than this server's."""
+    detail = "This server answers to localhost alone; behind a proxy that sends another name, start it with a token."
+    return _response(HTTPStatus.MISDIRECTED_REQUEST, detail, {})
+
+
 def _response(status: HTTPStatus, detail: str, headers: dict[str, str]) -> JSONResponse:
     content: dict[str, Any] = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     return JSONResponse(content, status.value, headers, MEDIA_TYPE)
