@@ -23,7 +23,7 @@ LATENCY = Latency(0.0123, 0.0119, 0.0145, 9)
 
 def test_parameters_and_multiply_adds_are_those_of_the_architecture():
     bundle = read_bundle(DEFAULT_BUNDLE)
-    assert count_parameters(bundle.weights) == FACTS.parameters
+    assert count_parameters(bundle) == FACTS.parameters
     assert count_multiply_adds(bundle.graph, 512, 512) == FACTS.multiply_adds
     assert count_multiply_adds(bundle.graph, 256, 512) == pytest.approx(FACTS.multiply_adds / 2, rel=1e-3)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pixelwise.bundle import CONFIG, Bundle
 from pixelwise.catalogue import DEFAULT_MODEL, cached_path, find_model, is_named, pretrained_names
 from pixelwise.decoding import Source
-from pixelwise.engine import EngineName, Precision, load_engine
-from pixelwise.errors import BundleError, PixelwiseError
+from pixelwise.engine import Engine, EngineName, Precision, load_engine, load_exported
+from pixelwise.errors import BundleError, EngineError, PixelwiseError
 from pixelwise.images import Photo
 from pixelwise.segmentation import Segmentation
 from pixelwise.segmenter import Segmenter, Size
@@ -49,9 +49,19 @@ def load(
         EngineError: the engine is not installed, or cannot run it.
     """
     bundle = _bundle(model)
-    loaded = load_engine(bundle.graph, name=engine, precision=precision, photos=photos, streams=streams)
     config = bundle.config
+    if config.form == "openvino":
+        loaded = _load_exported(bundle, engine=engine, precision=precision, streams=streams)
+    else:
+        loaded = load_engine(bundle.graph, name=engine, precision=precision, photos=photos, streams=streams)
     return Segmenter(loaded, config.classes, config.input_spec, size=size, flip=flip, tiling=tiling)
+
+
+def _load_exported(bundle: Bundle, *, engine: EngineName, precision: Precision, streams: int) -> Engine:
+    """An exported model on the one engine that reads it."""
+    if engine not in ("auto", "openvino"):
+        raise EngineError(f"{bundle.path} was exported for OpenVINO; leave --engine out, or give openvino.")
+    return load_exported(bundle.graph, stored=bundle.config.precision, precision=precision, streams=streams)
 
 
 def segment(photo: Source | NDArray[np.uint8] | Photo, *, model: str | Path = DEFAULT_MODEL) -> Segmentation:

@@ -5,6 +5,8 @@
     model.safetensors   the weights, once: the graph refers to them here as ONNX external data
     README.md           the model card, generated from config.json
 
+One that was exported for OpenVINO (`pixelwise export`) has model.xml and model.bin in the place of graph and weights.
+
 Weights stand in one place, so the two halves cannot disagree about them, and a bundle is half the size. It is written
 beside its target and renamed, so a reader never sees half of one. Nothing in it can execute anything.
 """
@@ -23,8 +25,8 @@ from typing import Any
 from pixelwise.errors import BundleError, OutputError, PixelwiseError
 from pixelwise.labels import ClassTable
 
-FORMAT_VERSION = 2
-"""The newest format: with `short_side`. A model that does without is written as version 1."""
+FORMAT_VERSION = 3
+"""The newest format: for OpenVINO; 2 is with `short_side`. A model that does without either is written as version 1."""
 
 LARGEST_RATIO = 4
 """Photos longer than so many times their shorter side are scaled by their longer one, lest a strip become endless."""
@@ -33,6 +35,7 @@ RECIPE, SEED = "recipe sha256 but for the seed", "seed"
 """What two trainings of one recipe have in common in their provenance, and what they do not."""
 
 CONFIG, GRAPH, WEIGHTS, CARD = "config.json", "model.onnx", "model.safetensors", "README.md"
+_FILES = {"onnx": (GRAPH, WEIGHTS), "openvino": ("model.xml", "model.bin")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class BundleConfig:
         input_spec: what it expects.
         provenance: where it comes from: data, recipe, seed, versions, licence. Plain JSON.
         metrics: figures as measured, each under the name of the data and split. Plain JSON.
+        form: what the network is written down as: "onnx", or "openvino" for that engine alone.
+        precision: which its numbers are in: "fp32"; for OpenVINO also "bf16", "fp16" or "int8".
     """
 
     name: str
@@ -98,12 +103,15 @@ class BundleConfig:
     input_spec: InputSpec
     provenance: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    form: str = "onnx"
+    precision: str = "fp32"
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types, without the files' hashes."""
         spec = self.input_spec
+        plain = 1 if spec.long_side is not None else 2
         return {
-            "format_version": 1 if spec.long_side is not None else 2,
+            "format_version": plain if self.form == "onnx" else 3,
             "name": self.name,
             "architecture": {"name": self.architecture, "arguments": dict(self.arguments)},
             "classes": self.classes.to_json(),
@@ -115,6 +123,7 @@ class BundleConfig:
                 **({"long_side": spec.long_side} if spec.short_side is None else {"short_side": spec.short_side}),
                 "size_multiple": spec.size_multiple,
             },
+            **({} if self.form == "onnx" else {"graph": {"form": self.form, "precision": self.precision}}),
             "provenance": dict(self.provenance),
             "metrics": dict(self.metrics),
         }
@@ -127,7 +136,9 @@ class BundleConfig:
             BundleError: something is missing or of the wrong type.
         """
         try:
-            given = raw["input"]
+            given, graph = raw["input"], raw.get("graph", {"form": "onnx", "precision": "fp32"})
+            if graph["form"] not in _FILES:
+                raise BundleError(f"its graph is of the unknown form {graph['form']!r}; update pixelwise.")
             spec = InputSpec(
                 mean=_triple(given["mean"]),
                 std=_triple(given["std"]),
@@ -144,6 +155,8 @@ class BundleConfig:
                 input_spec=spec,
                 provenance=dict(raw["provenance"]),
                 metrics=dict(raw["metrics"]),
+                form=str(graph["form"]),
+                precision=str(graph["precision"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BundleError(f"{CONFIG} lacks or garbles {error}.") from error
@@ -158,13 +171,13 @@ class Bundle:
 
     @property
     def graph(self) -> Path:
-        """The ONNX file."""
-        return self.path / GRAPH
+        """The network's file."""
+        return self.path / _FILES[self.config.form][0]
 
     @property
     def weights(self) -> Path:
-        """The safetensors file."""
-        return self.path / WEIGHTS
+        """The file of its weights."""
+        return self.path / _FILES[self.config.form][1]
 
 
 def read_bundle(path: str | Path) -> Bundle:
@@ -187,7 +200,7 @@ def read_bundle(path: str | Path) -> Bundle:
     except PixelwiseError as error:
         raise BundleError(f"The model {path} is damaged: {error}") from error
     hashes = raw.get("files")
-    for name in (GRAPH, WEIGHTS):
+    for name in _FILES[config.form]:
         expected = hashes.get(name) if isinstance(hashes, dict) else None
         if _sha256(path / name) != expected:
             raise BundleError(f"{path / name} is not what {CONFIG} says it is; the model is damaged, fetch it again.")
@@ -202,8 +215,8 @@ def write_bundle(
     Args:
         path: the directory to make.
         config: what to say about the model; the model card is generated from it.
-        graph: the ONNX model; external data must lie at `model.safetensors`.
-        weights: the safetensors file.
+        graph: the ONNX model; external data must lie at `model.safetensors`. Or the XML of OpenVINO's form.
+        weights: the safetensors file, or the binary one beside that XML.
         force: replace a bundle that is there, with all that is in its directory; never anything but a bundle.
 
     Raises:
@@ -217,11 +230,11 @@ def write_bundle(
             raise OutputError(f"{path} is not a model, so it is not replaced; choose another place.")
         raise OutputError(f"{path} exists already; choose another place, or force the replacement of a model.")
     raw = config.to_json()
-    raw["files"] = {GRAPH: hashlib.sha256(graph).hexdigest(), WEIGHTS: hashlib.sha256(weights).hexdigest()}
+    files = dict(zip(_FILES[config.form], (graph, weights), strict=True))
+    raw["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     contents = {
         CONFIG: (json.dumps(raw, indent=2, ensure_ascii=False) + "\n").encode(),
-        GRAPH: graph,
-        WEIGHTS: weights,
+        **files,
         CARD: model_card(config).encode(),
     }
     try:

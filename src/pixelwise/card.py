@@ -30,6 +30,8 @@ def model_card(config: BundleConfig) -> str:
     ]
     for data, figures in config.metrics.items():
         lines += ["", f"## Measured on {data}", "", *_figures(figures)]
+    if export := config.provenance.get("export"):
+        lines += ["", "## Exported", "", *_export(export)]
     for title in ("data", "limits", "licences"):
         entries = config.provenance.get(title, [])
         if isinstance(entries, list) and entries:
@@ -39,6 +41,14 @@ def model_card(config: BundleConfig) -> str:
     if rest:
         lines += ["", "## Provenance", "", *(f"- {key}: {value}" for key, value in rest.items())]
     return "\n".join(lines) + "\n"
+
+
+def _export(told: Mapping[str, Any]) -> list[str]:
+    """What became of the model that this was made of, side by side."""
+    before, after = told["before"], told["after"]
+    plain = {key: value for key, value in told.items() if not isinstance(value, Mapping)}
+    lines = [*(f"- {key}: {value}" for key, value in plain.items()), "", "| | before | after |", "|---|---|---|"]
+    return [*lines, *(f"| {key} | {_text(value)} | {_text(after.get(key))} |" for key, value in before.items())]
 
 
 def _paragraph(text: Any) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise import __version__, cli_advise, cli_audit, cli_data, cli_evaluate, cli_options, cli_serve
+from pixelwise import __version__, cli_advise, cli_audit, cli_data, cli_evaluate, cli_export, cli_options, cli_serve
 from pixelwise.cli_options import load_segmenter, parse_size
 from pixelwise.errors import PixelwiseError, needs_train_extra
 from pixelwise.terminal import progress_bar
@@ -166,6 +166,7 @@ def _parse_height_width(text: str) -> tuple[int, int]:
 for _command in (
     cli_evaluate.evaluate,
     cli_evaluate.compare,
+    cli_export.export,
     cli_audit.audit,
     cli_advise.advise,
     cli_serve.serve,

@@ -90,7 +90,16 @@ def load_segmenter(
 
     if takes_a_while(model):
         print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
-    return load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
+    loaded = load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
+    if precision == "auto" and loaded.engine.precision == "fp32" and _stored_precision(model) in ("bf16", "fp16"):
+        print(f"{model} is computed in fp32, as this processor has no bf16 instructions.", file=sys.stderr)
+    return loaded
+
+
+def _stored_precision(model: str) -> str:
+    from pixelwise.catalogue import find_model
+
+    return find_model(model).config.precision
 
 
 def parse_size(text: str) -> Size:

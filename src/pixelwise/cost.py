@@ -129,7 +129,7 @@ def cost(bundle: Bundle, segmenter: Segmenter, latency: Latency, *, height: int,
     run = RunDirectory(bundle.path.resolve().parent)
     trained = run.seconds() if run.model.name == bundle.path.resolve().name else 0.0
     return Cost(
-        parameters=count_parameters(bundle.weights),
+        parameters=count_parameters(bundle),
         multiply_adds=count_multiply_adds(bundle.graph, *seen),
         size_seen=seen,
         bytes_on_disk=bundle.graph.stat().st_size + bundle.weights.stat().st_size,
@@ -140,9 +140,11 @@ def cost(bundle: Bundle, segmenter: Segmenter, latency: Latency, *, height: int,
     )
 
 
-def count_parameters(weights: Path) -> int:
-    """Learned values in a safetensors file, from its header."""
-    with weights.open("rb") as file:
+def count_parameters(bundle: Bundle) -> int:
+    """Learned values, from the header of the safetensors file; of an exported model, those that it was made of."""
+    if bundle.config.form != "onnx":
+        return int(bundle.config.provenance["export"]["parameters"])
+    with bundle.weights.open("rb") as file:
         header: dict[str, Any] = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(
         math.prod(entry["shape"])

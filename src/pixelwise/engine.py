@@ -104,6 +104,27 @@ def load_engine(
     raise EngineError(f"There is no engine {name!r} for ONNX models; there are: auto, onnxruntime, openvino.")
 
 
+def load_exported(model: Path, *, stored: str, precision: Precision = "auto", streams: int = 1) -> Engine:
+    """Load a model of OpenVINO's own form.
+
+    Args:
+        model: its XML.
+        stored: the precision that it was exported in; what is left in float of an int8 one is computed in fp32, as bf16
+            there costs more accuracy than all the integers do (docs/exporting.md).
+        precision: other than that one's own.
+        streams: as for `load_engine`.
+
+    Raises:
+        EngineError: as for `load_engine`.
+    """
+    if precision == "auto" and stored in ("fp32", "int8"):
+        precision = "fp32"
+    engine = OpenVINOEngine(model, precision=precision, streams=streams)
+    if stored == "int8":
+        engine.precision = "int8"
+    return engine
+
+
 class OnnxRuntimeEngine:
     """ONNX Runtime on the processor, in float32."""
 
@@ -144,12 +165,22 @@ class OnnxRuntimeEngine:
 
 
 class OpenVINOEngine:
-    """OpenVINO on the processor, in bf16 where it has instructions for it, unless fp32 is asked for."""
+    """OpenVINO on the processor, in bf16 where it has instructions for it, unless fp32 is asked for.
+
+    Args:
+        model: an ONNX file, or the XML of OpenVINO's own form.
+        precision: see `load_engine`.
+        threads: likewise.
+        streams: likewise.
+
+    Raises:
+        EngineError: see `load_engine`.
+    """
 
     name = "openvino"
 
     def __init__(self, model: Path, *, precision: Precision = "auto", threads: int = 0, streams: int = 1) -> None:
-        core = _openvino_core(_import_openvino())
+        core = openvino_core()
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("This processor has no bf16 instructions; use --precision fp32.")
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -160,12 +191,22 @@ class OpenVINOEngine:
         if threads := threads or core_quota() or 0:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            self._compiled = core.compile_model(str(model), "CPU", settings)
+            compiled = core.compile_model(str(model), "CPU", settings)
         except Exception as error:  # OpenVINO raises plain RuntimeError and its own classes
             raise EngineError(f"OpenVINO refuses {model}: {_first_line(error)}") from error
-        in_bf16 = "bf" in str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))
+        self._begin(compiled, streams)
+
+    @classmethod
+    def of_compiled(cls, compiled: Any) -> OpenVINOEngine:
+        """Around a model that is compiled already, an `openvino.CompiledModel`."""
+        engine = cls.__new__(cls)
+        engine._begin(compiled, 1)
+        return engine
+
+    def _begin(self, compiled: Any, streams: int) -> None:
+        self._compiled, self._streams, self._own = compiled, streams, threading.local()
+        in_bf16 = "bf" in str(compiled.get_property("INFERENCE_PRECISION_HINT"))
         self.precision = "bf16" if in_bf16 else "fp32"
-        self._streams, self._own = streams, threading.local()
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -198,7 +239,7 @@ def graph_operations(model: Path, height: int, width: int) -> list[tuple[tuple[i
     Raises:
         EngineError: OpenVINO is not installed, or refuses the model.
     """
-    core = _openvino_core(_import_openvino())
+    core = openvino_core()
     try:
         graph = core.read_model(str(model))
         graph.reshape([1, 3, height, width])
@@ -249,8 +290,17 @@ class TorchEngine:
         """See `Engine`. PyTorch keeps nothing that could be given back."""
 
 
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    Raises:
+        EngineError: OpenVINO is not installed.
+    """
+    return _core_of(_import_openvino())
+
+
 @functools.cache
-def _openvino_core(openvino: ModuleType) -> Any:
+def _core_of(openvino: ModuleType) -> Any:
     """The one Core of this process, which is never given back.
 
     Each Core gives its thread another stack for signals and takes it away when it goes (OpenVINO 2026.4). Where two go

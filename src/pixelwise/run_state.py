@@ -201,6 +201,8 @@ def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:
         start_from(module, given.name, given.weights)
     elif given.transfer:
         bundle = find_model(given.transfer)
+        if bundle.config.form != "onnx":
+            raise RecipeError(f"{given.transfer} was exported for OpenVINO; go on from the model that it was made of.")
         transfer(module, read_state(bundle.weights), source=str(bundle.path))
     elif given.encoder_weights:
         load_encoder(module, given.encoder_weights)

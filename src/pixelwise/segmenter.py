@@ -117,6 +117,14 @@ class Segmenter:
             )
         return mask, confidence
 
+    def network_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network is given of a photo, for calibration: uint8 (H, W, 3) RGB -> float32 (1, 3, h, w).
+
+        Of a photo of several tiles it is the first.
+        """
+        side = self.tiling.size
+        return self._batch(self._seen(pixels)[:side, :side])
+
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """How probable each class is at each pixel: uint8 (H, W, 3) RGB -> float32 (C, H, W), summing to one over C.
 
@@ -170,19 +178,26 @@ class Segmenter:
         return spec.size_seen(height, width)
 
     def _probabilities(self, pixels: NDArray[np.uint8], kept: Block = _ALL) -> Probabilities:
-        """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept; padded with the mean colour to the multiple."""
+        """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept."""
+        height, width = pixels.shape[:2]
+        batch = self._batch(pixels)
+        answer = _softmax(self._logits(batch)[:, :height, :width][:, *kept])
+        if self.flip:
+            image = batch[0, :, :height, :width]
+            image[:] = image[:, :, ::-1].copy()
+            answer += _softmax(self._logits(batch)[:, :height, :width][:, :, ::-1][:, *kept])
+            answer /= 2
+        return answer
+
+    def _batch(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (h, w, 3) -> float32 (1, 3, h', w'), normalised; padded with the mean colour to the multiple."""
         height, width = pixels.shape[:2]
         multiple = self.input_spec.size_multiple
         batch = np.zeros((1, 3, height + -height % multiple, width + -width % multiple), np.float32)
         image = batch[0, :, :height, :width]
         np.subtract(pixels.transpose(2, 0, 1), self._mean, out=image)
         image *= self._scale
-        answer = _softmax(self._logits(batch)[:, :height, :width][:, *kept])
-        if self.flip:
-            image[:] = image[:, :, ::-1].copy()
-            answer += _softmax(self._logits(batch)[:, :height, :width][:, :, ::-1][:, *kept])
-            answer /= 2
-        return answer
+        return batch
 
     def _logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 (1, 3, h, w) -> float32 (C, h, w)."""

@@ -10,7 +10,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -20,9 +19,9 @@ from pixelwise.colours import for_display
 from pixelwise.data import Dataset
 from pixelwise.engine import Engine, TorchEngine, load_engine
 from pixelwise.errors import EngineError, PixelwiseError
+from pixelwise.evaluate import summary
 from pixelwise.export import export_module
 from pixelwise.labels import ClassTable
-from pixelwise.metrics import ConfusionMatrix, scores
 from pixelwise.models import arguments, build
 from pixelwise.recipe import Recipe
 from pixelwise.run_directory import RunDirectory
@@ -62,33 +61,10 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     segmenter = Segmenter(_engine(bundle.graph, module), classes, spec)
     sources = recipe.data.val
     metrics = {
-        f"{source.layout}/{source.split}": _summary(segmenter, dataset)
+        f"{source.layout}/{source.split}": summary(segmenter, dataset)
         for source, dataset in zip(sources, val_sets, strict=True)
     }
     return write_bundle(run.model, replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
-
-
-def _summary(segmenter: Segmenter, dataset: Dataset) -> dict[str, Any]:
-    """The figures that a model card shows, plain JSON; an undefined IoU is None.
-
-    Counted without the outlines and the calibration of `evaluate`, which the card does not have.
-    """
-    classes = dataset.classes
-    matrix = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        matrix.update(sample.mask, segmenter.predict(sample.image)[0], name=sample.id)
-    figures = scores(matrix)
-    return {
-        "photos": figures.images,
-        "mean IoU": figures.mean_iou,
-        "pixel accuracy": figures.pixel_accuracy,
-        "mean class accuracy": figures.mean_class_accuracy,
-        "IoU": {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(classes.names, figures.iou, strict=True)
-        },
-    }
 
 
 def _engine(graph: Path, module: nn.Module) -> Engine:
