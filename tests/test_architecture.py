@@ -52,23 +52,23 @@ LAYERS = (
         "part", runtime="metrics segmentation catalogue fingerprint sheet", training="data.transforms export describe"
     ),
     Layer("part", runtime="figures", training="data.loader"),
-    Layer("verb", runtime="segmenter", training="pretrained preview run_state configure"),
+    Layer("verb", runtime="segmenter", training="pretrained preview run_state configure standalone"),
     Layer("verb", runtime="api audit batch evaluate doctor cost", training="validation"),
-    Layer("verb", runtime="compare"),
-    Layer("verb", training="trained data_check"),
+    Layer("verb", runtime="compare quantization"),
+    Layer("verb", runtime="deployment", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),
     Layer("cli", runtime="__init__ terminal"),
     Layer("cli", runtime="report listing doctor.summary cli_options evaluation_charts comparison_charts audit_report"),
     Layer("cli", runtime="evaluation_files comparison_files audit_files audit_page"),
     Layer("cli", training="serve"),  # with packages of its own, but without torch
-    Layer("cli", runtime="cli_advise cli_audit cli_data cli_evaluate cli_serve"),
+    Layer("cli", runtime="cli_advise cli_audit cli_data cli_evaluate cli_export cli_serve"),
     Layer("cli", runtime="cli"),
     Layer("cli", runtime="__main__"),
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-# pyarrow and cleanlab are extras of their own.
+# pyarrow, cleanlab and nncf are extras of their own.
 RUNTIME_PACKAGES = {
     "numpy",
     "PIL",
@@ -80,11 +80,12 @@ RUNTIME_PACKAGES = {
     "onnxruntime",
     "pyarrow",
     "cleanlab",
+    "nncf",
 }
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
-# converted first. Serving has an extra of its own, too.
-STARTS_TRAINING = {"cli", "cli_data", "cli_serve", "api"}
+# converted first, or is wanted as one file. Serving has an extra of its own, too.
+STARTS_TRAINING = {"cli", "cli_data", "cli_serve", "api", "deployment"}
 
 # What the runtime half does without.
 HEAVY = [

@@ -7,8 +7,7 @@ from rich.text import Text
 
 from pixelwise.audit import Audit, told
 from pixelwise.figures import percent, rounded
-from pixelwise.report import print_failures
-from pixelwise.terminal import console
+from pixelwise.terminal import console, print_failures
 
 _WORST = 10
 

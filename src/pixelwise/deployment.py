@@ -32,9 +32,6 @@ FORMS: dict[Form, tuple[Numbers, ...]] = {
 }
 """What a model can be exported to, and in which numbers."""
 
-_SIDES = (96, 160)  # pixels, at which an exported module is compared with its original
-_TOLERANCE = 1e-3  # of logits
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -162,15 +159,9 @@ def to_onnx(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
     _see_that_free(path, force=force)
     _see_that_original(bundle)
     with needs_train_extra("Writing ONNX files"):
-        import onnx
+        from pixelwise.standalone import onnx_file
 
-    proto = onnx.load(str(bundle.graph))
-    for tensor in proto.graph.initializer:
-        tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
-    config = bundle.config.to_json()
-    onnx.helper.set_model_props(proto, {key: str(config[key]) for key in ("name", "classes", "input")})
-    write_atomically(path, proto.SerializeToString())
+    write_atomically(path, onnx_file(bundle))
     return path
 
 
@@ -184,10 +175,9 @@ def to_torchscript(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
     _see_that_free(path, force=force)
     _see_that_original(bundle)
     with needs_train_extra("Writing TorchScript"):
-        from pixelwise.scripting import traced
+        from pixelwise.standalone import torchscript_file
 
-    data = traced(bundle, sides=_SIDES, tolerance=_TOLERANCE)
-    write_atomically(path, data)
+    write_atomically(path, torchscript_file(bundle))
     return path
 
 

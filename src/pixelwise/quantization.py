@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.sample import Dataset
-from pixelwise.engine import OpenVINOEngine
+from pixelwise.engine import OpenVINOEngine, openvino_core
 from pixelwise.errors import needs_extra
 from pixelwise.evaluate import predictor
 from pixelwise.metrics import ConfusionMatrix, scores
@@ -77,7 +77,7 @@ def quantize(
     count = min(CALIBRATION, len(calibration))
     chosen = np.linspace(0, len(calibration) - 1, count).round().astype(int).tolist()
     watcher.stage("photos looked at for the ranges of values", count)
-    with _quiet():
+    with _quiet(), _one_core():
         return nncf.quantize_with_accuracy_control(
             model,
             nncf.Dataset(chosen, network_input),
@@ -140,6 +140,20 @@ def _import_nncf() -> Any:
         if ours:
             del sys.modules["openvino_telemetry"]
     return nncf
+
+
+@contextlib.contextmanager
+def _one_core() -> Iterator[None]:
+    """Have NNCF use this process's one Core; of its own it makes a dozen, and lets them go: see `engine._core_of`."""
+    import openvino
+    from openvino import _ov_api
+
+    core, original = openvino_core(), openvino.Core
+    openvino.Core = _ov_api.Core = lambda: core
+    try:
+        yield
+    finally:
+        openvino.Core = _ov_api.Core = original
 
 
 @contextlib.contextmanager

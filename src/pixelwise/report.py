@@ -16,7 +16,7 @@ from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, percent, rounded
 from pixelwise.labels import ClassShare, ClassTable
-from pixelwise.terminal import console
+from pixelwise.terminal import console, print_failures
 
 if TYPE_CHECKING:
     from pixelwise.compare import Comparison
@@ -166,14 +166,6 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     if len(shown) < len(comparison.pairs):
         out.print(f"The other {len(comparison.pairs) - len(shown)} pairs: --html or --save.")
     print_failures(err, failed, photos, "measured and are in no figure")
-
-
-def print_failures(err: Console, failed: Sequence[tuple[str, str]], done: int, what: str) -> None:
-    """Print why photos failed, and how many beside those done could not be `what`."""
-    for _, reason in failed:
-        err.print(f"pixelwise: {reason}", soft_wrap=True)
-    if failed:
-        err.print(f"{len(failed)} of {len(failed) + done} photos could not be {what}.", soft_wrap=True)
 
 
 def _interval(interval: Interval) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 def console(*, stderr: bool = False) -> Console:
     """A console that prints file names as they are, whatever brackets and colons are in them."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def print_failures(err: Console, failed: Sequence[tuple[str, str]], done: int, what: str) -> None:
+    """Print why photos failed, and how many beside those done could not be `what`."""
+    for _, reason in failed:
+        err.print(f"pixelwise: {reason}", soft_wrap=True)
+    if failed:
+        err.print(f"{len(failed)} of {len(failed) + done} photos could not be {what}.", soft_wrap=True)
 
 
 @contextmanager

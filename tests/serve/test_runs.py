@@ -200,13 +200,13 @@ def test_a_runs_model_segments_from_its_page(page, server: str):
 def test_a_training_is_watched_as_it_goes_on(page, server: str, workplace: Path):
     """A real one beside it: the page shows its steps, its curves and its newest picture without being asked again."""
     run = workplace / "runs" / "live"
-    longer = ("--set", "steps=400", "--set", "validate_every=10", "--run", str(run))
+    longer = ("--set", "steps=4000", "--set", "validate_every=10", "--run", str(run))
     process = subprocess.Popen(training(workplace, *longer), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     try:
         page.goto(f"{server}/#runs")
         page.get_by_role("link", name="live").click(timeout=60_000)
         page.get_by_text("unet2015, training, step ").wait_for(timeout=60_000)
-        page.locator("#picture-at", has_text="10 steps").wait_for(timeout=60_000)
+        page.locator("#picture-at", has_text="0 steps").wait_for(timeout=60_000)
         early = page.locator("#picture").get_attribute("src")
         page.get_by_text(" of training left").wait_for(timeout=60_000)
         page.wait_for_function("address => document.getElementById('picture').src.indexOf(address) < 0", arg=early)

@@ -1,11 +1,13 @@
-"""A bundle's network as TorchScript, compared with itself before it is given away."""
+"""A bundle's network as one file for other programs: ONNX, or TorchScript."""
 
 from __future__ import annotations
 
 import io
+import json
 import warnings
 from collections.abc import Sequence
 
+import onnx
 import torch
 
 from pixelwise.bundle import Bundle
@@ -14,8 +16,21 @@ from pixelwise.models import build
 from pixelwise.models.weights import load_weights
 
 
-def traced(bundle: Bundle, *, sides: Sequence[int], tolerance: float) -> bytes:
-    """The network, float32 (B, 3, H, W) -> logits (B, C, H, W), as a TorchScript file.
+def onnx_file(bundle: Bundle) -> bytes:
+    """The network with its weights inside; name, classes and input, as JSON, in its metadata."""
+    proto = onnx.load(str(bundle.graph))
+    for tensor in proto.graph.initializer:
+        tensor.ClearField("external_data")
+        tensor.data_location = onnx.TensorProto.DEFAULT
+    config = bundle.config.to_json()
+    told = {key: json.dumps(config[key]) for key in ("classes", "input")}
+    onnx.helper.set_model_props(proto, {"name": bundle.config.name, **told})
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def torchscript_file(bundle: Bundle, *, sides: Sequence[int] = (96, 160), tolerance: float = 1e-3) -> bytes:
+    """The network, float32 (B, 3, H, W) -> logits (B, C, H, W), compared with itself before it is given away.
 
     Args:
         bundle: the model.
