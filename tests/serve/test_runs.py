@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -195,6 +196,24 @@ def test_a_runs_model_segments_from_its_page(page, server: str):
     page.get_by_role("button", name="segment with its model").click()
     page.locator("#file").set_input_files(PHOTOS / "chelsea.png")
     page.get_by_text("451 × 300 pixels, deep/small ").wait_for()
+    assert page.locator("#status.error").count() == 0
+
+
+@pytest.mark.browser
+def test_a_run_is_shown_once_it_is_known(page, server: str):
+    """Not before: its button would segment with no model, or with that of the run that was looked at last."""
+    held: list[object] = []
+    page.route(re.compile(r"/v1/run\?"), lambda route: held.append(route))
+    with page.expect_request(re.compile(r"/v1/run\?")):
+        page.goto(f"{server}/#run=deep/small")
+    assert page.locator("#photo").is_hidden()
+    assert not page.locator("#run").is_visible()
+    held.pop().continue_()
+    page.get_by_role("button", name="segment with its model").wait_for()
+    page.unroute_all(behavior="ignoreErrors")
+    page.goto(f"{server}/#run=absent")
+    page.get_by_text("There is no run").wait_for()
+    assert not page.locator("#run").is_visible()
 
 
 @pytest.mark.browser

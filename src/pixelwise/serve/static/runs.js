@@ -25,25 +25,29 @@ async function told(path) {
 // Shows what the address names, and looks again as long as it is shown.
 async function go() {
   clearTimeout(seen.timer);
-  const { kind, name } = place();
+  const { kind, name } = place(), gone = () => place().kind !== kind || place().name !== name;
   $("photo").hidden = kind !== "photo";
   $("runs").hidden = kind === "photo";
   for (const [id, which] of [["list", "runs"], ["run", "run"], ["report", "report"]]) $(id).hidden = kind !== which;
+  if (seen.run !== name) $("run").hidden = true; // until it is known
   for (const link of document.querySelectorAll("nav a")) {
     link.toggleAttribute("aria-current", (link.hash === "#photo") === (kind === "photo"));
   }
   if (kind === "photo") return;
+  if (kind === "report") return report(name);
   try {
-    if (kind === "runs") list(await told("v1/runs"));
-    if (kind === "run") run(await told(`v1/run?${new URLSearchParams({ name })}`));
-    if (kind === "report") return report(name);
+    const found = await told(kind === "runs" ? "v1/runs" : `v1/run?${new URLSearchParams({ name })}`);
+    if (gone()) return;
+    (kind === "runs" ? list : run)(found);
     $("told").textContent = "";
     $("told").className = "soft";
   } catch (error) {
+    if (gone()) return;
     $("told").textContent = error.message;
     $("told").className = "error";
   }
-  if (place().kind === kind && place().name === name) seen.timer = setTimeout(go, EVERY);
+  clearTimeout(seen.timer); // of another look at the same, begun while this one waited for its answer
+  seen.timer = setTimeout(go, EVERY);
 }
 
 const element = (kind, text, properties = {}) => Object.assign(document.createElement(kind), { textContent: text }, properties);
@@ -88,6 +92,7 @@ function run(found) {
   $("run-model").hidden = found.state !== "finished";
   $("curves").replaceChildren(...PANELS.map(panel => curve(panel, found)));
   pictures(found.pictures);
+  $("run").hidden = false;
 }
 
 // By the pace since the page saw it write for the first time.
@@ -158,6 +163,7 @@ function drawn(kind, attributes, text = "") {
 }
 
 function report(address) {
+  $("told").textContent = "";
   if (!address.startsWith("files/")) return; // an address from elsewhere
   if (!$("frame").src.endsWith(address)) $("frame").src = address;
   $("report-alone").href = address;
