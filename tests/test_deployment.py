@@ -22,7 +22,7 @@ from pixelwise.api import load
 from pixelwise.bundle import BundleConfig, InputSpec, read_bundle, write_bundle
 from pixelwise.cost import count_parameters
 from pixelwise.data import open_dataset
-from pixelwise.deployment import to_onnx, to_openvino, to_torchscript
+from pixelwise.deployment import to_file, to_openvino
 from pixelwise.engine import load_engine, load_exported
 from pixelwise.errors import BundleError, EngineError, OutputError, PixelwiseError, RecipeError
 from pixelwise.export import export_module
@@ -109,7 +109,7 @@ def test_one_of_each_family_can_be_exported_and_sees_photos_of_any_size(name: st
 
 
 def test_one_onnx_file_holds_all_of_it(tmp_path: Path):
-    to_onnx(ORIGINAL, tmp_path / "one.onnx")
+    to_file(ORIGINAL, tmp_path / "one.onnx", "onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "one.onnx"))
     images = np.random.default_rng(0).standard_normal((1, 3, 96, 128)).astype(np.float32)
     (found,) = session.run(None, {"images": images})
@@ -121,7 +121,7 @@ def test_one_onnx_file_holds_all_of_it(tmp_path: Path):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # TorchScript is deprecated
 def test_torchscript_needs_nothing_but_torch(tmp_path: Path):
-    to_torchscript(ORIGINAL, tmp_path / "model.pt")
+    to_file(ORIGINAL, tmp_path / "model.pt", "torchscript")
     script = torch.jit.load(str(tmp_path / "model.pt"))
     images = np.random.default_rng(0).standard_normal((1, 3, 160, 224)).astype(np.float32)
     with torch.inference_mode():
@@ -225,7 +225,7 @@ def test_an_exported_model_is_no_start_for_anything_else(tmp_path: Path):
     to_openvino(ORIGINAL, tmp_path / "new", precision="fp32")
     exported = read_bundle(tmp_path / "new")
     with pytest.raises(PixelwiseError, match="was exported already"):
-        to_onnx(exported, tmp_path / "one.onnx")
+        to_file(exported, tmp_path / "one.onnx", "onnx")
     with pytest.raises(EngineError, match="leave --engine out"):
         load(tmp_path / "new", engine="onnxruntime")
     small_dataset(tmp_path)
@@ -250,5 +250,5 @@ def test_a_damaged_or_newer_export_is_refused(tmp_path: Path):
 def test_what_is_there_already_is_seen_before_the_work(tmp_path: Path):
     (tmp_path / "model.pt").write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
-        to_torchscript(ORIGINAL, tmp_path / "model.pt")
+        to_file(ORIGINAL, tmp_path / "model.pt", "torchscript")
     assert (tmp_path / "model.pt").read_text() == "mine"

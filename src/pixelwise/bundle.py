@@ -179,6 +179,11 @@ class Bundle:
         """The file of its weights."""
         return self.path / _FILES[self.config.form][1]
 
+    @property
+    def bytes_on_disk(self) -> int:
+        """Of graph and weights."""
+        return self.graph.stat().st_size + self.weights.stat().st_size
+
 
 def read_bundle(path: str | Path) -> Bundle:
     """Read and check a bundle.

@@ -38,7 +38,7 @@ _SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
     "--precision",
     type=click.Choice(["fp32", "bf16", "fp16", "int8"]),
     default="fp32",
-    help="fp16: half the size; bf16: computed so where the processor can; int8: fastest, and needs --data.",
+    help="fp16: half the size; bf16: computed so where the processor can; int8: smallest, and needs --data.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="A dataset's directory, to measure what is lost on.")
 @click.option("--split", default="val", help="The split to measure on.")
@@ -73,7 +73,7 @@ def export(
     pixelwise[export]`.
     """
     from pixelwise.catalogue import find_model
-    from pixelwise.deployment import FORMS, to_onnx, to_openvino, to_torchscript
+    from pixelwise.deployment import FORMS, to_file, to_openvino
 
     if precision not in FORMS[form]:
         raise PixelwiseError(f"--to {form} takes --precision {' or '.join(FORMS[form])}; {precision} goes to openvino.")
@@ -81,8 +81,7 @@ def export(
     usual = f"{bundle.config.name}{_SUFFIXES[form]}" if form in _SUFFIXES else f"{bundle.config.name}-{precision}"
     target = out or Path(usual)
     if form != "openvino":
-        write = to_onnx if form == "onnx" else to_torchscript
-        print(f"-> {write(bundle, target, force=force)}")
+        print(f"-> {to_file(bundle, target, form, force=force)}")
         return
     validation = calibration = None
     if data is not None:

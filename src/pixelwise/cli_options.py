@@ -91,7 +91,8 @@ def load_segmenter(
     if takes_a_while(model):
         print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
     loaded = load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
-    if precision == "auto" and loaded.engine.precision == "fp32" and _stored_precision(model) in ("bf16", "fp16"):
+    on_openvino_in_fp32 = (loaded.engine.name, loaded.engine.precision) == ("openvino", "fp32")
+    if precision == "auto" and on_openvino_in_fp32 and _stored_precision(model) in ("bf16", "fp16"):
         print(f"{model} is computed in fp32, as this processor has no bf16 instructions.", file=sys.stderr)
     return loaded
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pixelwise.cli_options import short_name
 from pixelwise.errors import PixelwiseError, needs_extra
+
+if TYPE_CHECKING:
+    from pixelwise.serve.runs import Runs
 
 _OWN = ("127.0.0.1", "::1", "localhost")
 
@@ -65,14 +69,15 @@ def serve(
     limits = Limits(max_bytes=max_megabytes << 20, max_pixels=max_megapixels * 10**6, queue=queue, deadline=deadline)
     token = os.environ.get("PIXELWISE_TOKEN")
     among_friends = bool(token) or host in _OWN
-    shown = _shown(runs, usual=among_friends)
+    folder = _folder_of_runs(runs, usual=among_friends)
+    shown = Runs(folder) if folder else None
     service = Service(_named(models), others=lambda: _others(shown) if among_friends else {}, limits=limits)
     names = _OWN if host in _OWN and not token else None
-    app = create_app(service, token=token, runs=Runs(shown) if shown else None, names=names)
+    app = create_app(service, token=token, runs=shown, names=names)
     run(app, host=host, port=port)
 
 
-def _shown(given: Path | None, *, usual: bool) -> Path | None:
+def _folder_of_runs(given: Path | None, *, usual: bool) -> Path | None:
     """The directory of runs that was given, or, where wanted, the one that training puts them in."""
     if given is not None and not given.is_dir():
         raise PixelwiseError(f"There is no directory {given} to show runs of.")
@@ -81,14 +86,13 @@ def _shown(given: Path | None, *, usual: bool) -> Path | None:
     return Path("runs") if Path("runs").is_dir() else None
 
 
-def _others(runs: Path | None) -> dict[str, str]:
+def _others(runs: Runs | None) -> dict[str, str]:
     """What may be loaded beside the models that were given, by what requests call it."""
     from pixelwise.api import takes_a_while
     from pixelwise.catalogue import cached_path, model_names, pretrained_names
-    from pixelwise.serve.runs import Runs
 
     there = [name for name in pretrained_names() if cached_path(name).is_dir() or takes_a_while(name)]
-    return {**{name: name for name in [*model_names(), *there]}, **(Runs(runs).models() if runs else {})}
+    return {**{name: name for name in [*model_names(), *there]}, **(runs.models() if runs else {})}
 
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:

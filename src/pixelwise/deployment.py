@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -126,12 +126,17 @@ def to_openvino(
         after_engine = load_exported(graph, stored=precision)
         after_shown = Segmenter(after_engine, config.classes, config.input_spec)
         before, after = _measured(
-            {before_shown: bundle.graph, after_shown: graph}, validation, mapping=mapping, watcher=watcher
+            [before_shown, after_shown],
+            [bundle.bytes_on_disk, graph.stat().st_size + weights.stat().st_size],
+            validation,
+            mapping=mapping,
+            watcher=watcher,
         )
         _see_that_good(before, after, max_drop)
+        integer = integer_layers(model)
         about = {"of": config.name, "precision": precision, "parameters": count_parameters(bundle)}
         if calibration is not None and precision == "int8":
-            about["layers in 8-bit integers"] = "{} of {}".format(*integer_layers(model))
+            about["layers in 8-bit integers"] = "{} of {}".format(*integer)
             about["ranges from"] = f"{min(CALIBRATION, len(calibration))} photos of {data}/{calibration.split}"
         about |= {"machine": processor(), "before": before.to_json(), "after": after.to_json()}
         metrics = {} if validation is None else {f"{data}/{validation.split}": after.figures}
@@ -144,40 +149,26 @@ def to_openvino(
             precision=precision,
         )
         made = write_bundle(path, told, graph=graph.read_bytes(), weights=weights.read_bytes(), force=force)
-    return Exported(made, before, after, integer_layers(model))
+    return Exported(made, before, after, integer)
 
 
-def to_onnx(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
-    """Write a model as one ONNX file with its weights inside, float32, for other programs.
+def to_file(bundle: Bundle, path: Path, form: Literal["onnx", "torchscript"], *, force: bool = False) -> Path:
+    """Write a model as one file for other programs, float32: ONNX with its weights inside, or TorchScript.
 
-    What such a program has to do with a photo beforehand stands in its metadata: mean, std, sizes, classes.
+    What a program has to do with a photo beforehand, and the classes, stand in the ONNX file's metadata.
 
     Raises:
-        PixelwiseError: ONNX is not installed, or the model was exported already.
+        PixelwiseError: ONNX or torch is not installed, the model was exported already, or the script answers otherwise
+            than the model.
         OutputError: there is something at `path` and `force` is off, or it cannot be written.
     """
     _see_that_free(path, force=force)
     _see_that_original(bundle)
-    with needs_train_extra("Writing ONNX files"):
-        from pixelwise.standalone import onnx_file
+    with needs_train_extra("Writing ONNX files" if form == "onnx" else "Writing TorchScript"):
+        from pixelwise import standalone
 
-    write_atomically(path, onnx_file(bundle))
-    return path
-
-
-def to_torchscript(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
-    """Write a model as TorchScript, float32, for programs that run torch without Python.
-
-    Raises:
-        PixelwiseError: torch is not installed, or the script answers otherwise than the model.
-        OutputError: there is something at `path` and `force` is off, or it cannot be written.
-    """
-    _see_that_free(path, force=force)
-    _see_that_original(bundle)
-    with needs_train_extra("Writing TorchScript"):
-        from pixelwise.standalone import torchscript_file
-
-    write_atomically(path, torchscript_file(bundle))
+    make = standalone.onnx_file if form == "onnx" else standalone.torchscript_file
+    write_atomically(path, make(bundle))
     return path
 
 
@@ -207,9 +198,13 @@ def _saved(model: Any, folder: Path, precision: Numbers) -> tuple[Path, Path]:
 
 
 def _measured(
-    shown: Mapping[Segmenter, Path], validation: Dataset | None, *, mapping: Mapping[str, str] | None, watcher: Watcher
+    segmenters: Sequence[Segmenter],
+    sizes: Sequence[int],
+    validation: Dataset | None,
+    *,
+    mapping: Mapping[str, str] | None,
+    watcher: Watcher,
 ) -> list[Measured]:
-    segmenters = list(shown)
     photos = [np.full((480, 640, 3), 128, np.uint8)]
     figures: list[dict[str, Any] | None] = [None] * len(segmenters)
     if validation is not None:
@@ -218,18 +213,9 @@ def _measured(
         figures = [summary(each, validation, mapping=mapping, advance=watcher.advance) for each in segmenters]
     latencies = measure_latencies(segmenters, photos)
     return [
-        Measured(each.engine.precision, _size(shown[each]), latency, own)
-        for each, latency, own in zip(segmenters, latencies, figures, strict=True)
+        Measured(each.engine.precision, size, latency, own)
+        for each, size, latency, own in zip(segmenters, sizes, latencies, figures, strict=True)
     ]
-
-
-def _size(graph: Path) -> int:
-    """Of all that lies beside a graph and is part of the network."""
-    return sum(
-        path.stat().st_size
-        for path in graph.parent.iterdir()
-        if path.suffix in (".onnx", ".safetensors", ".xml", ".bin")
-    )
 
 
 def _see_that_good(before: Measured, after: Measured, max_drop: float) -> None:

@@ -120,9 +120,8 @@ def _mean_iou(
     for index in indices:
         sample = dataset[index]
         own = ConfusionMatrix(len(dataset.classes), ignore_index=dataset.classes.ignore_index)
-        prediction = predict(sample.image)[0]
-        own.update(sample.mask, prediction, name=sample.id)
-        total.update(sample.mask, prediction, name=sample.id)
+        own.update(sample.mask, predict(sample.image)[0], name=sample.id)
+        total.merge(own)
         watcher.advance(1)
         single.append(float(np.nan_to_num(scores(own).mean_iou)))
     return float(np.nan_to_num(scores(total).mean_iou)), single
