@@ -328,23 +328,26 @@ def _candidates(probabilities: Probabilities) -> list[int]:
 
     Only where the answer is not smaller than the values: between four neighbours an interpolated class lies between its
     least and its greatest of the four, so one whose greatest is below another's least cannot win there. The answer is
-    the same as with all classes.
+    the same as with all classes. The most probable are looked at first: below what they nowhere fall short of, most
+    others stay everywhere, which their greatest value alone tells.
     """
-    least, greatest = probabilities, probabilities
-    for axis in (1, 2):
-        if probabilities.shape[axis] > 1:
-            least = np.minimum(_but_last(least, axis), _but_first(least, axis))
-            greatest = np.maximum(_but_last(greatest, axis), _but_first(greatest, axis))
-    can_win = (greatest >= least.max(axis=0)).any(axis=(1, 2))
-    return [int(i) for i in np.flatnonzero(can_win)]
+    highest = probabilities.max(axis=(1, 2))
+    can_win: list[int] = []
+    floor = _of_neighbours(np.minimum, probabilities[highest.argmax()])  # what a winner has at the least
+    for i in np.argsort(-highest):
+        if highest[i] < floor.min():
+            break
+        if (_of_neighbours(np.maximum, probabilities[i]) >= floor).any():
+            can_win.append(int(i))
+            np.maximum(floor, _of_neighbours(np.minimum, probabilities[i]), out=floor)
+    return sorted(can_win)
 
 
-def _but_last(array: Probabilities, axis: int) -> Probabilities:
-    return array[:, :-1] if axis == 1 else array[:, :, :-1]
-
-
-def _but_first(array: Probabilities, axis: int) -> Probabilities:
-    return array[:, 1:] if axis == 1 else array[:, :, 1:]
+def _of_neighbours(choose: np.ufunc, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The least or the greatest of each four neighbours: (h, w) -> (h - 1, w - 1), an axis of length 1 as it is."""
+    rows = choose(values[:-1], values[1:]) if len(values) > 1 else values
+    found: NDArray[np.float32] = choose(rows[:, :-1], rows[:, 1:]) if rows.shape[1] > 1 else rows.copy()
+    return found
 
 
 def _interpolate(values: NDArray[np.float32], height: int, width: int, box: Box) -> NDArray[np.float32]:
