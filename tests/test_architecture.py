@@ -37,7 +37,7 @@ LAYERS = (
     Layer("leaf", runtime="errors watcher pages machine"),
     Layer("leaf", runtime="files labels decoding settings"),
     Layer("leaf", runtime="run_directory"),
-    Layer("leaf", runtime="images masks"),
+    Layer("leaf", runtime="images masks ledger"),
     Layer(
         "part",
         runtime="colours render confusion tiling engine card",

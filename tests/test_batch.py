@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import io
+import re
+import shutil
+import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import COLOURS, SPEC, ColourEngine, colourful_photo, digests
+import pixelwise.batch
+from helpers import COLOURS, ENVIRONMENT, SPEC, ColourEngine, colourful_photo, digests
+from helpers import PHOTOS as EXAMPLES
 from pixelwise.batch import Job, Outcome, plan, run
 from pixelwise.errors import EngineError, ImageError, OutputError
+from pixelwise.ledger import LEDGER
 from pixelwise.masks import read_index_mask
 from pixelwise.segmenter import Segmenter
 from pixelwise.tiling import Tiling
@@ -46,9 +55,9 @@ def refused(given: str, *, out: Path = OUT) -> str:
     return str(failure.error)
 
 
-def outcomes(jobs: list[Job], *, engine=None, force: bool = False, what=("mask",)) -> list[Outcome]:
+def outcomes(jobs: list[Job], *, engine=None, force: bool = False, what=("mask",), **options) -> list[Outcome]:
     segmenter = Segmenter(engine or ColourEngine(), COLOURS, SPEC)
-    return list(run(segmenter, jobs, out=OUT, what=what, opacity=0.5, force=force))
+    return list(run(segmenter, jobs, out=OUT, what=what, opacity=0.5, force=force, **options))
 
 
 # What inputs stand for.
@@ -199,7 +208,7 @@ def test_a_bad_photo_costs_that_photo():
             ]
             assert all(path.is_file() for path in outcome.files)
             assert sum(entry.share for entry in outcome.classes) == pytest.approx(1)
-    assert len(list(OUT.iterdir())) == 18
+    assert len(list(OUT.glob("[0-9]*"))) == 18
 
 
 def test_each_photo_advances_by_one_whether_tiled_whole_or_broken():
@@ -268,3 +277,139 @@ def test_standard_input_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", None)
     (outcome,) = outcomes(plan(["-"], out=OUT)[0])
     assert "no standard input" in str(outcome.error)
+
+
+# Several at once.
+
+
+def test_photos_overlap_and_their_outcomes_keep_their_order():
+    """The first photo is computed until the third has begun."""
+    names = [f"{i:02}.png" for i in range(30)]
+    for i, name in enumerate(names):
+        Image.fromarray(colourful_photo(8 + i, 9)).save(name)
+    third = threading.Event()
+
+    class Waiting(ColourEngine):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            if len(self.seen) == 0:
+                self.seen.append(images)
+                assert third.wait(10)
+            elif len(self.seen) == 2:
+                third.set()
+            return super().__call__(images)
+
+    jobs, _ = plan(["*.png"], out=OUT)
+    found = outcomes(jobs, engine=Waiting(), streams=2)
+    assert [outcome.job.source for outcome in found] == names
+    assert [outcome.error for outcome in found] == [None] * 30
+    overlapped = {path.name: path.read_bytes() for path in OUT.glob("*.png")}
+    outcomes(jobs, force=True)
+    assert {path.name: path.read_bytes() for path in OUT.glob("*.png")} == overlapped
+
+
+def test_large_photos_do_not_stand_in_memory_side_by_side(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pixelwise.batch, "_PIXELS_AT_ONCE", 8 * 9 + 1)
+    photos(*(f"{i}.png" for i in range(6)))
+    inside: list[int] = []
+
+    class Counting(ColourEngine):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            inside.append(1)
+            time.sleep(0.02)
+            if len(inside) != 1:
+                raise EngineError("They overlap.")
+            inside.pop()
+            return super().__call__(images)
+
+    found = outcomes(plan(["*.png"], out=OUT)[0], engine=Counting(), streams=4)
+    assert [outcome.error for outcome in found] == [None] * 6
+
+
+def test_who_stops_listening_stops_the_work():
+    photos("a.png")
+    Image.fromarray(colourful_photo(600, 600)).save("b.png")
+    engine = ColourEngine()
+    segmenter = Segmenter(engine, COLOURS, SPEC, size="native", tiling=Tiling(64, 32))
+    jobs, _ = plan(["?.png"], out=OUT)
+    slowly = {"streams": 2, "advance": lambda share: time.sleep(0.01)}
+    results = run(segmenter, jobs, out=OUT, what=["mask"], opacity=0.5, force=False, **slowly)
+    assert next(results).job.source == "a.png"
+    results.close()
+    assert len(engine.seen) < 100  # of 1 + 18 x 18
+    assert sorted(path.name for path in OUT.iterdir()) == [LEDGER, "a_mask.png"]
+
+
+# Going on.
+
+
+def test_a_run_goes_on_where_it_was_ended():
+    photos(*(f"{i}.png" for i in range(6)))
+    jobs, _ = plan(["*.png"], out=OUT)
+    first = outcomes(jobs[:4])
+    results = {path.name: path.read_bytes() for path in OUT.glob("*.png")}
+    (OUT / "1_mask.png").unlink()  # as if somebody had moved it
+    ledger = (OUT / LEDGER).read_text()
+    (OUT / LEDGER).write_text(ledger[:-40])  # killed in the middle of the last line, of number 3
+    Image.fromarray(colourful_photo(12, 9)).save("2.png")  # another photo than it was
+    engine = ColourEngine()
+    found = outcomes(jobs, engine=engine, resume=True)
+    assert [outcome.before for outcome in found] == [True, False, False, False, False, False]
+    assert [outcome.error for outcome in found] == [None] * 6
+    assert len(engine.seen) == 5
+    assert found[0] == replace(first[0], before=True)
+    now = {path.name: path.read_bytes() for path in OUT.glob("*.png")}
+    assert [now[f"{i}_mask.png"] == results[f"{i}_mask.png"] for i in range(4)] == [True, True, False, True]
+    assert all(outcome.before for outcome in outcomes(jobs, resume=True))
+    assert {path.name: path.read_bytes() for path in OUT.glob("*.png")} == now
+
+
+def test_resuming_writes_over_nothing_of_another_run():
+    photos("a.png", "b.png", "c.png")
+    jobs, _ = plan(["?.png"], out=OUT)
+    outcomes(jobs[:2])
+    before = digests(OUT)
+    with pytest.raises(
+        OutputError, match=r"a_mask\.png and 1 more would be overwritten; resume the run that they come"
+    ):
+        outcomes(jobs)
+    for other in ({"model": "another"}, {"what": ("mask", "json")}):
+        with pytest.raises(OutputError, match=r"a_mask\.png and 1 more would be overwritten; force it"):
+            outcomes(jobs, resume=True, **other)
+    (OUT / "c_mask.png").write_text("mine")
+    with pytest.raises(OutputError, match=r"c_mask\.png would be overwritten; "):
+        outcomes(jobs, resume=True)
+    (OUT / "c_mask.png").unlink()
+    assert digests(OUT) == before
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"output": "a"}', "[1]", "\x80", '{"output": "a", "classes": [1]}'])
+def test_a_damaged_ledger_knows_nothing(damage: str):
+    photos("a.png", "b.png")
+    OUT.mkdir()
+    (OUT / LEDGER).write_text(damage, encoding="latin-1")
+    jobs, _ = plan(["?.png"], out=OUT)
+    assert [(outcome.before, outcome.error) for outcome in outcomes(jobs, resume=True)] == [(False, None)] * 2
+    assert all(outcome.before for outcome in outcomes(jobs, resume=True))
+
+
+@pytest.mark.slow
+def test_a_killed_command_is_resumed(tmp_path: Path):
+    """A real one, killed as soon as three photos are done; what it leaves is made whole by the same command again."""
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        shutil.copy(EXAMPLES / "chelsea.png", tmp_path / "in" / f"{i:02}.png")
+    command = [sys.executable, "-m", "pixelwise", "segment", "in", "--resume"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT)
+    while len(list(OUT.glob("*_mask.png"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = len(list(OUT.glob("*_mask.png")))
+    assert done < 40
+    again = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    (before,) = re.findall(r"(\d+) of 40 had been done before", again.stdout)
+    assert 1 <= int(before) <= done
+    masks = list(OUT.glob("*_mask.png"))
+    assert len(masks) == len(list(OUT.glob("*_overlay.jpg"))) == 40
+    assert len({path.read_bytes() for path in masks}) == 1

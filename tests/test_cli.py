@@ -39,7 +39,7 @@ def test_two_photos_are_segmented_and_nothing_is_overwritten(tmp_path: Path):
     assert "cat" in out.split("astronaut.png")[0]
     assert "person" in out.split("astronaut.png")[1]
     results = tmp_path / "results"
-    assert {path.name for path in results.iterdir()} == {
+    assert {path.name for path in results.glob("[!.]*")} == {
         f"{stem}{suffix}"
         for stem in ("chelsea", "astronaut")
         for suffix in ("_mask.png", "_overlay.jpg", "_panel.jpg", ".json")
@@ -51,7 +51,7 @@ def test_two_photos_are_segmented_and_nothing_is_overwritten(tmp_path: Path):
     before = digests(tmp_path)
     out, err = pixelwise(*arguments, cwd=tmp_path, status=2)
     assert out == ""
-    assert "chelsea_mask.png and 7 more would be overwritten; force it" in err
+    assert "chelsea_mask.png and 7 more would be overwritten; resume the run that they come from, force it" in err
     assert digests(tmp_path) == before
     out, _ = pixelwise(*arguments[:2], "--out", "results", "--save", "json", "--force", "--quiet", cwd=tmp_path)
     assert out == ""
@@ -70,7 +70,7 @@ def test_one_bad_photo_in_a_folder_of_ten_costs_that_photo(tmp_path: Path):
     # The output folder lies inside the input folder, and is not read again.
     out, err = pixelwise("segment", "in", "--out", "in/out", "--save", "mask", "--force", cwd=tmp_path, status=1)
     assert "1 of 10 inputs failed" in err
-    assert len([path for path in (tmp_path / "in" / "out").rglob("*") if path.is_file()]) == 9
+    assert len([path for path in (tmp_path / "in" / "out").rglob("[!.]*") if path.is_file()]) == 9
 
 
 def test_standard_input_patterns_and_colliding_names(tmp_path: Path):
@@ -79,7 +79,7 @@ def test_standard_input_patterns_and_colliding_names(tmp_path: Path):
     photo = (tmp_path / "b.png").read_bytes()
     _, err = pixelwise("segment", "-", "a.*", "--save", "mask", cwd=tmp_path, stdin=photo)
     assert err == ""
-    assert {path.name for path in (tmp_path / "segmented").iterdir()} == {
+    assert {path.name for path in (tmp_path / "segmented").glob("[!.]*")} == {
         "stdin_mask.png",
         "a_mask.png",
         "a_png_mask.png",

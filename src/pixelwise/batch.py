@@ -1,21 +1,35 @@
-"""Segmenting many photos: what the inputs stand for, where the results go, and one bad file costing that file only."""
+"""Segmenting many photos: what the inputs stand for, where the results go, and one bad file costing that file only.
+
+Photos overlap: while one is computed, others are read and written. A run that was ended can be resumed.
+"""
 
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixelwise.decoding import Source
+from pixelwise.decoding import Limits, Source, header_size
 from pixelwise.errors import ImageError, PixelwiseError
 from pixelwise.images import find_images
 from pixelwise.labels import ClassShare
+from pixelwise.ledger import Entry, Ledger, digest
+from pixelwise.machine import cores
 from pixelwise.segmentation import SUFFIXES, output_paths, prepare_outputs
 from pixelwise.segmenter import Advance, Segmenter
 
 STANDARD_INPUT = "-"
+
+_MOST_AT_ONCE = 8  # each takes the memory of a network's feature maps
+_PIXELS_AT_ONCE = 64_000_000  # of all photos that are read, computed or written at the moment, but for a single one
+_ANY = Limits(max_bytes=1 << 62, max_pixels=1 << 62)  # for headers; the limits of photos are their reader's business
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +55,7 @@ class Outcome:
         notes: what was done to the photo while reading it.
         files: written.
         error: why there is nothing of the above.
+        before: whether an earlier run had done it.
     """
 
     job: Job
@@ -48,6 +63,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     error: PixelwiseError | None = None
+    before: bool = False
 
 
 def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]:
@@ -74,6 +90,11 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
     return _distinct(found.values()), failures
 
 
+def at_once(jobs: Sequence[Job]) -> int:
+    """How many of so many photos are best computed at the same time: each on a core of its own."""
+    return max(1, min(cores(), len(jobs), _MOST_AT_ONCE))
+
+
 def run(
     segmenter: Segmenter,
     jobs: Sequence[Job],
@@ -82,51 +103,157 @@ def run(
     what: Sequence[str],
     opacity: float,
     force: bool,
+    resume: bool = False,
+    model: str = "",
+    streams: int = 1,
     advance: Advance = lambda share: None,
 ) -> Iterator[Outcome]:
-    """Segment photos one after the other, and save the results.
+    """Segment photos, and save the results.
 
     Args:
         segmenter: the model.
         jobs: from `plan`.
-        out: the output directory.
+        out: the output directory. Where there are several photos, it gets a ledger of what is done.
         what: some of `pixelwise.segmentation.SAVEABLE`.
         opacity: as for `Segmentation.overlay`.
         force: write over files that are there.
-        advance: called with shares of a photo as they are done, one in all for each photo, for a progress bar.
+        resume: go on with a run of the same model and settings: leave out photos that the ledger has as done, from the
+            same file, and write over what it has of the others.
+        model: what tells the model, and the program, from every other; for the ledger.
+        streams: how many photos are computed at once; the segmenter's engine must have been loaded for as many.
+        advance: called with shares of a photo as they are done, one in all for each photo, for a progress bar; from
+            several threads where there are several streams.
 
     Yields:
-        an outcome a job. A photo that cannot be read, or whose results cannot be written, is one with an error.
+        an outcome a job, in their order. A photo that cannot be read, or whose results cannot be written, is one with
+        an error.
 
     Raises:
         OutputError: before the first photo: files are there already and `force` is off, or a directory is not writable.
     """
-    prepare_outputs([path for job in jobs for path in _paths(job, out, what).values()], force=force)
-    for job in jobs:
+    ledger = Ledger(out) if len(jobs) > 1 or resume else None
+    work = _Work(segmenter, out, what, opacity, ledger, resume, _settings(segmenter, what, opacity, model))
+    known = {job for job in jobs if work.knows(job)}
+    ours = known if resume else set()
+    remedy = "resume the run that they come from, " if known else ""
+    prepare_outputs(
+        [path for job in jobs if job not in ours for path in _paths(job, out, what).values()],
+        force=force,
+        remedy=f"{remedy}force it, or choose another directory",
+    )
+    prepare_outputs([path for job in ours for path in _paths(job, out, what).values()], force=True)
+    stopped = threading.Event()
+
+    def do(job: Job) -> Outcome:
         done: list[float] = []
 
-        def count(share: float, done: list[float] = done) -> None:
+        def count(share: float) -> None:
+            if stopped.is_set():
+                raise _Stopped
             done.append(share)
             advance(share)
 
-        outcome = _run_one(segmenter, job, out=out, what=what, opacity=opacity, advance=count)
+        outcome = work.outcome(job, count)
         advance(1 - sum(done))  # a photo of one tile, or one that failed
-        yield outcome
+        return outcome
 
-
-def _run_one(
-    segmenter: Segmenter, job: Job, *, out: Path, what: Sequence[str], opacity: float, advance: Advance
-) -> Outcome:
-    name = "standard input" if job.source == STANDARD_INPUT else None
     try:
-        result = segmenter(_standard_input() if name else job.source, name=name, advance=advance)
-        target = out / job.output
-        files = result.save(target.parent, stem=target.name, what=what, opacity=opacity, force=True)
-    except PixelwiseError as error:
-        return Outcome(job, error=error)
-    except MemoryError:
-        return Outcome(job, error=ImageError(f"{job.source}: there is not enough memory for a photo of this size."))
-    return Outcome(job, result.classes, result.notes, tuple(files))
+        yield from map(do, jobs) if streams == 1 else _overlapped(do, jobs, streams, stopped)
+    finally:
+        if ledger is not None:
+            ledger.close()
+
+
+class _Stopped(Exception):
+    """Nobody waits for the photo any longer."""
+
+
+def _overlapped(
+    do: Callable[[Job], Outcome], jobs: Sequence[Job], streams: int, stopped: threading.Event
+) -> Iterator[Outcome]:
+    """Twice as many threads as streams: while one of two photos is computed, the other is read or written.
+
+    `stopped` is set when no more outcomes are wanted, and the threads are waited for.
+    """
+    pending: deque[tuple[Future[Outcome], int]] = deque()
+    pool = ThreadPoolExecutor(2 * streams)
+    try:
+        for job in jobs:
+            pixels = _pixels(job)
+            while pending and (
+                len(pending) >= 4 * streams or pixels + sum(each for _, each in pending) > _PIXELS_AT_ONCE
+            ):
+                yield pending.popleft()[0].result()
+            pending.append((pool.submit(do, job), pixels))
+        while pending:
+            yield pending.popleft()[0].result()
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _pixels(job: Job) -> int:
+    """Of its photo; 0 where the header does not tell."""
+    if job.source == STANDARD_INPUT:
+        return 0
+    try:
+        height, width = header_size(job.source, limits=_ANY)
+    except ImageError:
+        return 0
+    return height * width
+
+
+def _settings(segmenter: Segmenter, what: Sequence[str], opacity: float, model: str) -> str:
+    """All that the results of a photo depend on, beside the photo, in a few letters."""
+    size, tiling = segmenter.size, (segmenter.tiling.size, segmenter.tiling.overlap)
+    told = [model, size, segmenter.flip, tiling, sorted(what), opacity]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the photos of a run have in common."""
+
+    segmenter: Segmenter
+    out: Path
+    what: Sequence[str]
+    opacity: float
+    ledger: Ledger | None
+    resume: bool
+    settings: str
+
+    def knows(self, job: Job) -> bool:
+        """Whether a run of these settings has begun the job."""
+        entry = self.ledger.get(str(job.output)) if self.ledger is not None else None
+        return entry is not None and entry.settings == self.settings
+
+    def outcome(self, job: Job, advance: Advance) -> Outcome:
+        """Do a job, unless it is done."""
+        try:
+            photo = digest(Path(job.source)) if self.ledger is not None and job.source != STANDARD_INPUT else None
+            return self._done_before(job, photo) or self._segmented(job, photo, advance)
+        except PixelwiseError as error:
+            return Outcome(job, error=error)
+        except MemoryError:
+            return Outcome(job, error=ImageError(f"{job.source}: there is not enough memory for a photo of this size."))
+
+    def _done_before(self, job: Job, photo: str | None) -> Outcome | None:
+        entry = self.ledger.get(str(job.output)) if self.resume and self.ledger is not None else None
+        files = tuple(_paths(job, self.out, self.what).values())
+        if entry is None or photo is None or (entry.photo, entry.settings) != (photo, self.settings):
+            return None
+        return Outcome(job, entry.classes, entry.notes, files, before=True) if all(map(Path.is_file, files)) else None
+
+    def _segmented(self, job: Job, photo: str | None, advance: Advance) -> Outcome:
+        name = "standard input" if job.source == STANDARD_INPUT else None
+        result = self.segmenter(_standard_input() if name else job.source, name=name, advance=advance)
+        if self.ledger is not None:
+            self.ledger.enter(str(job.output), Entry(self.settings))
+        target = self.out / job.output
+        files = result.save(target.parent, stem=target.name, what=self.what, opacity=self.opacity, force=True)
+        if self.ledger is not None:
+            self.ledger.enter(str(job.output), Entry(self.settings, photo, result.classes, result.notes))
+        return Outcome(job, result.classes, result.notes, tuple(files))
 
 
 def _standard_input() -> Source:

@@ -99,11 +99,20 @@ def find_model(model: str | Path) -> Bundle:
         BundleError: there is no such model (the message lists what there is), it is damaged, or it is pretrained and
             was not converted yet.
     """
+    return read_bundle(model_path(model))
+
+
+def model_path(model: str | Path) -> Path:
+    """Where a model lies, by its directory or its name.
+
+    Raises:
+        BundleError: there is no such model.
+    """
     path, name = Path(model), str(model)
     if is_named(model):
-        return read_bundle(_SHIPPED / name if name in model_names() else cached_path(name))
+        return _SHIPPED / name if name in model_names() else cached_path(name)
     if _is_directory(path):
-        return read_bundle(path)
+        return path
     known = [*model_names(), *pretrained_names()]
     if name in {facts.name for facts in architectures()}:
         raise BundleError(

@@ -48,6 +48,7 @@ _SEGMENT_EXAMPLES = """\b
 Examples:
   pixelwise segment photo.jpg
   pixelwise segment holiday/ --save mask,overlay,panel,json --out results
+  pixelwise segment holiday/ --out results --resume
   pixelwise segment photo.jpg --model deeplabv3_resnet50
   cat photo.jpg | pixelwise segment -
 """
@@ -61,6 +62,7 @@ Examples:
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
 @cli_options.model("auto")
 @click.option("--force", is_flag=True, help="Overwrite results that are there.")
+@click.option("--resume", is_flag=True, help="Leave out the photos that an earlier run has done.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def segment(
     photos: tuple[str, ...],
@@ -73,6 +75,7 @@ def segment(
     engine: EngineName,
     precision: Precision,
     force: bool,
+    resume: bool,
     quiet: bool,
 ) -> int:
     """Label every pixel of photos.
@@ -81,7 +84,10 @@ def segment(
     STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by side) and STEM.json. Exit status: 0 all done, 1
     some photos failed, 2 nothing done.
     """
-    from pixelwise.batch import plan, run
+    from pixelwise.batch import at_once, plan, run
+    from pixelwise.bundle import CONFIG
+    from pixelwise.catalogue import model_path
+    from pixelwise.ledger import digest
     from pixelwise.report import print_outcomes
     from pixelwise.segmentation import SAVEABLE
 
@@ -93,12 +99,30 @@ def segment(
         raise PixelwiseError("--opacity takes a number from 0 to 1, not nan.")
     jobs, outcomes = plan(photos, out=out)
     if jobs:
+        streams = at_once(jobs)
         segmenter = load_segmenter(
-            model, engine=engine, precision=precision, photos=len(jobs), size=parse_size(size), flip=flip
+            model,
+            engine=engine,
+            precision=precision,
+            photos=len(jobs),
+            size=parse_size(size),
+            flip=flip,
+            streams=streams,
         )
         long = len(jobs) > 1 or size != "auto"  # a single photo in many tiles takes minutes too
         with progress_bar(len(jobs), "photos", shown=long and not quiet) as advance:
-            results = run(segmenter, jobs, out=out, what=what, opacity=opacity, force=force, advance=advance)
+            results = run(
+                segmenter,
+                jobs,
+                out=out,
+                what=what,
+                opacity=opacity,
+                force=force,
+                resume=resume,
+                model=f"{digest(model_path(model) / CONFIG)} {__version__}",  # the configuration has its weights' hash
+                streams=streams,
+                advance=advance,
+            )
             outcomes.extend(results)
     return print_outcomes(outcomes, quiet=quiet)
 

@@ -83,14 +83,21 @@ def load_dataset(data: Path, split: str, layout: str, options: Sequence[str]) ->
 
 
 def load_segmenter(
-    model: str, *, engine: EngineName, precision: Precision, photos: int | None, size: Size, flip: bool
+    model: str,
+    *,
+    engine: EngineName,
+    precision: Precision,
+    photos: int | None,
+    size: Size,
+    flip: bool,
+    streams: int = 1,
 ) -> Segmenter:
     """Load a model, and say so where that takes a while; see `pixelwise.load`."""
     from pixelwise.api import load, takes_a_while
 
     if takes_a_while(model):
         print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
-    loaded = load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip)
+    loaded = load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip, streams=streams)
     on_openvino_in_fp32 = (loaded.engine.name, loaded.engine.precision) == ("openvino", "fp32")
     if precision == "auto" and on_openvino_in_fp32 and _stored_precision(model) in ("bf16", "fp16"):
         print(f"{model} is computed in fp32, as this processor has no bf16 instructions.", file=sys.stderr)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.errors import EngineError
-from pixelwise.machine import core_quota
+from pixelwise.machine import core_quota, cores
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,15 +90,16 @@ def load_engine(
         precision: "auto" is fp32 on ONNX Runtime and, on OpenVINO, bf16 where the processor has instructions for it.
         photos: how many photos are to be segmented, None for many; only "auto" looks at it.
         threads: of computation; 0 for one a core, or as many as a container's quota is worth.
-        streams: calls that are computed at once, each on its own thread of the caller's; more than one on OpenVINO
-            only. They share the threads: less for one photo alone, more for many together.
+        streams: calls that are computed at once, each on its own thread of the caller's. They share the threads of
+            computation: less for one photo alone, more for many together.
 
     Raises:
         EngineError: the engine is not installed, refuses the model, or cannot compute in that precision.
     """
     name, precision = choose_engine(name, precision, photos=photos)
     if name == "onnxruntime":
-        return OnnxRuntimeEngine(model, precision=precision, threads=threads)
+        each = max(1, cores() // streams) if streams > 1 else 0
+        return OnnxRuntimeEngine(model, precision=precision, threads=threads or each)
     if name == "openvino":
         return OpenVINOEngine(model, precision=precision, threads=threads, streams=streams)
     raise EngineError(f"There is no engine {name!r} for ONNX models; there are: auto, onnxruntime, openvino.")
@@ -153,9 +154,9 @@ class OnnxRuntimeEngine:
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
-        self._session = self._session or self._open()
+        session = self._session = self._session or self._open()  # another thread may release it meanwhile
         try:
-            return self._session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
+            return session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
         except Exception as error:
             raise EngineError(f"ONNX Runtime cannot run this model: {_first_line(error)}") from error
 

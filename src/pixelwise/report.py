@@ -42,6 +42,8 @@ def print_outcomes(outcomes: Sequence[Outcome], *, quiet: bool) -> int:
                 _print_outcome(out, outcome)
         else:
             out.print(_summary_table(done))
+        if before := sum(outcome.before for outcome in done):
+            out.print(f"{before} of {len(outcomes)} had been done before.")
     for outcome in failed:
         err.print(f"pixelwise: {outcome.error}", soft_wrap=True)
     if failed and done:

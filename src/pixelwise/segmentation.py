@@ -160,8 +160,15 @@ def output_paths(directory: Path, stem: str, what: Sequence[str]) -> dict[str, P
     return {kind: directory / f"{stem}{SUFFIXES[kind]}" for kind in SAVEABLE if kind in what}
 
 
-def prepare_outputs(paths: Sequence[Path], *, force: bool) -> None:
+def prepare_outputs(
+    paths: Sequence[Path], *, force: bool, remedy: str = "force it, or choose another directory"
+) -> None:
     """See that nothing stands in the way of files to come, and make their directories.
+
+    Args:
+        paths: of the files.
+        force: whether they may be there.
+        remedy: what to do where they are, for the message.
 
     Raises:
         OutputError: a file is there already and `force` is off, or a directory cannot be made or written to.
@@ -169,7 +176,7 @@ def prepare_outputs(paths: Sequence[Path], *, force: bool) -> None:
     there = [path for path in paths if _exists(path)]
     if there and not force:
         others = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise OutputError(f"{there[0]}{others} would be overwritten; force it, or choose another directory.")
+        raise OutputError(f"{there[0]}{others} would be overwritten; {remedy}.")
     for directory in sorted({path.parent for path in paths}):
         try:
             directory.mkdir(parents=True, exist_ok=True)
