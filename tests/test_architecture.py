@@ -54,7 +54,7 @@ LAYERS = (
     Layer("part", runtime="figures", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained preview run_state configure standalone"),
     Layer("verb", runtime="api audit batch evaluate doctor cost", training="validation"),
-    Layer("verb", runtime="compare quantization"),
+    Layer("verb", runtime="compare quantization info"),
     Layer("verb", runtime="deployment", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),

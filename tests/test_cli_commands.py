@@ -17,7 +17,20 @@ from pixelwise.bundle import read_bundle, write_bundle
 from pixelwise.cli import main
 from pixelwise.masks import read_index_mask
 
-COMMANDS = ("segment", "evaluate", "compare", "audit", "advise", "serve", "train", "doctor", "describe", "models")
+COMMANDS = (
+    "segment",
+    "evaluate",
+    "compare",
+    "audit",
+    "advise",
+    "serve",
+    "train",
+    "doctor",
+    "describe",
+    "models",
+    "info",
+    "export",
+)
 
 
 def without_torch(code: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:

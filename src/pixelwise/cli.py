@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,6 +180,31 @@ def models() -> None:
 
     print_models([find_model(name) for name in model_names()])
     print_architectures(architectures())
+
+
+_INFO_EXAMPLES = """\b
+Examples:
+  pixelwise info
+  pixelwise info --model runs/mine/model --json
+"""
+
+
+@app.command(epilog=_INFO_EXAMPLES)
+@click.option("--model", default="default", help="A name from `pixelwise models`, or a model's directory.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def info(model: str, as_json: bool) -> None:
+    """Say what this machine computes with, and why.
+
+    Loads the model as `segment` would, for a few photos and for many, and times it.
+    """
+    from pixelwise.info import info as find_out
+    from pixelwise.listing import print_info
+
+    found = find_out(model)
+    if as_json:
+        print(json.dumps({"pixelwise": __version__, **asdict(found)}, indent=2))
+    else:
+        print_info(found)
 
 
 def _parse_height_width(text: str) -> tuple[int, int]:

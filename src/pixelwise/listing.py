@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pixelwise.advise import Candidate, Case
     from pixelwise.configure import Choice
     from pixelwise.describe import Description
+    from pixelwise.info import Info
 
 
 def print_choices(choices: Sequence[Choice]) -> None:
@@ -30,6 +31,30 @@ def print_choices(choices: Sequence[Choice]) -> None:
     for choice in choices:
         table.add_row(choice.key, shown(choice.value), choice.reason)
     console(stderr=True).print(table)
+
+
+def print_info(info: Info) -> None:
+    """Print what this machine computes with."""
+    out = console()
+    widest = max(map(len, info.machine))
+    out.print("\n".join(f"{name:{widest}}  {value}" for name, value in info.machine.items()), soft_wrap=True)
+    table = Table(title="\nWhat `auto` takes", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("photos", "engine", "ready after", "a photo"):
+        table.add_column(heading, justify="right" if heading in ("ready after", "a photo") else "left", no_wrap=True)
+    table.add_column("because", overflow="fold")
+    for choice in info.choices:
+        timed = [
+            "" if seconds is None else f"{1000 * seconds:.0f} ms"
+            for seconds in (choice.load_seconds, choice.photo_seconds)
+        ]
+        table.add_row(choice.photos, choice.engine, *timed, choice.reason)
+    out.print(table)
+    out.print("A photo: 640 x 480 pixels to their classes, median, on all cores.")
+    there = ", ".join(f"{name} {version or 'is not installed'}" for name, version in info.versions.items())
+    out.print(f"Engines: {there}.", soft_wrap=True)
+    for name, lacking in info.extras.items():
+        said = f"lacks {', '.join(lacking)}; `pip install pixelwise[{name}]`" if lacking else "there"
+        out.print(f"pixelwise[{name}]: {said}.", soft_wrap=True)
 
 
 def print_advice(case: Case, candidates: Sequence[Candidate]) -> None:
