@@ -400,14 +400,18 @@ def test_a_killed_command_is_resumed(tmp_path: Path):
         shutil.copy(EXAMPLES / "chelsea.png", tmp_path / "in" / f"{i:02}.png")
     command = [sys.executable, "-m", "pixelwise", "segment", "in", "--resume"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
     while len(list(OUT.glob("*_mask.png"))) < 3:
         assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
     process.wait()
     done = len(list(OUT.glob("*_mask.png")))
     assert done < 40
-    again = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=True
+    )
     (before,) = re.findall(r"(\d+) of 40 had been done before", again.stdout)
     assert 1 <= int(before) <= done
     masks = list(OUT.glob("*_mask.png"))

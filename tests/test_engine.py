@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import DEFAULT_BUNDLE, PHOTOS
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS
 from pixelwise.bundle import read_bundle
 from pixelwise.engine import MANY_PHOTOS, Engine, OnnxRuntimeEngine, OpenVINOEngine, choose_engine, load_engine
 from pixelwise.errors import EngineError
@@ -160,6 +160,26 @@ os.kill(os.getpid(), signal.SIGINT)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def test_threads_that_begin_at_once_do_not_wait_for_each_other_for_ever():
+    """Left to itself, OpenVINO goes wrong in one new process of three."""
+    script = f"""
+import threading
+from pathlib import Path
+import numpy as np
+from pixelwise.engine import load_engine
+
+engine = load_engine(Path({str(GRAPH)!r}), name="openvino", threads=1, streams=2)
+images, all_there = np.zeros((1, 3, 32, 32), np.float32), threading.Barrier(24)
+threads = [threading.Thread(target=lambda: all_there.wait() + len(engine(images))) for _ in range(24)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    for _ in range(5):
+        subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, timeout=60, check=True)
 
 
 # Refusals.

@@ -307,7 +307,12 @@ def _core_of(openvino: ModuleType) -> Any:
     Each Core gives its thread another stack for signals and takes it away when it goes (OpenVINO 2026.4). Where two go
     in the order they came, or one goes on another thread than it came on, the thread is left with a stack that is no
     longer there, and the next signal that Python handles, Ctrl-C say, is a segmentation fault.
+
+    Its tables of numpy's types are filled when they are first asked for, behind a lock of C++ that is held while
+    Python's is taken: two threads that ask at once may wait for each other for ever. So they are asked for here.
     """
+    openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data.sum()
+    openvino.Type.f32.to_dtype()
     return openvino.Core()
 
 
