@@ -148,6 +148,8 @@ def test_integers_are_kept_to_their_bound(tmp_path: Path):
     assert told.metrics["own/val"]["mean IoU"] == done.after.figures["mean IoU"]
     assert told.provenance["export"]["layers in 8-bit integers"] == f"{integer} of {layers}"
     assert told.provenance["export"]["ranges from"] == "12 photos of own/train"
+    pixelwise("compare", "default", tmp_path / "new", "--data", folder, "--save", "c.json", cwd=tmp_path)
+    assert "openvino, int8" in (tmp_path / "c.json").read_text()
     handled: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
     os.kill(os.getpid(), signal.SIGUSR1)  # with NNCF's own Cores, this ended the process

@@ -165,7 +165,8 @@ def count_multiply_adds(graph: Path, height: int, width: int) -> int | None:
 
 def _peak_memory(bundle: Bundle, segmenter: Segmenter, height: int, width: int) -> int:
     engine = segmenter.engine
-    how = {"engine": engine.name, "precision": engine.precision, "size": segmenter.size, "flip": segmenter.flip}
+    precision = "auto" if engine.precision == "int8" else engine.precision  # the model's own, which none can ask for
+    how = {"engine": engine.name, "precision": precision, "size": segmenter.size, "flip": segmenter.flip}
     command = [sys.executable, "-c", _CHILD, *map(json.dumps, (str(bundle.path), how, (height, width, 3)))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
