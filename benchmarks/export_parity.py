@@ -75,6 +75,7 @@ def _engines(bundle: Bundle) -> dict[str, Engine]:
 def _torch_engine(bundle: Bundle) -> TorchEngine:
     from safetensors.torch import load_file
 
+    from pixelwise.export import exported_part
     from pixelwise.models import build
 
     config = bundle.config
@@ -84,7 +85,7 @@ def _torch_engine(bundle: Bundle) -> TorchEngine:
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         sys.exit(f"The weights of {bundle.path} do not fit its architecture: {[*missing, *unexpected][:3]}.")
-    return TorchEngine(module)
+    return TorchEngine(exported_part(module))
 
 
 def _compare(

@@ -236,6 +236,17 @@ def test_a_shorter_side_is_written_as_the_newer_format():
     assert BundleConfig.from_json(raw).input_spec == spec
 
 
+def test_an_output_stride_is_written_as_the_newest_format():
+    spec = replace(CONFIG.input_spec, size_multiple=32, output_stride=4)
+    raw = json.loads(json.dumps(replace(CONFIG, input_spec=spec).to_json()))
+    assert raw["format_version"] == FORMAT_VERSION == 4
+    assert BundleConfig.from_json(raw).input_spec == spec
+    for stride in (0, -4, 5, 64):
+        raw["input"]["output_stride"] = stride
+        with pytest.raises(BundleError, match=f"output_stride {stride} must divide size_multiple, 32"):
+            BundleConfig.from_json(raw)
+
+
 # Writing is whole or not at all, and never over anything else.
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -252,6 +254,57 @@ def test_tiles_of_the_default_model_equal_the_whole_on_a_real_photo():
     tiled = load(engine="onnxruntime", size=1536, tiling=Tiling())
     whole = Segmenter(tiled.engine, tiled.classes, tiled.input_spec, size=1536, tiling=Tiling(2048, 256))
     assert (tiled.predict(pixels)[0] == whole.predict(pixels)[0]).mean() >= 0.995
+
+
+# Networks that answer at a stride.
+
+
+class CoarseEngine(ColourEngine):
+    """Answers for the mean of 4 x 4 pixels."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        batch, channels, height, width = super().__call__(images).shape
+        cells = super().__call__(images).reshape(batch, channels, height // 4, 4, width // 4, 4)
+        return cells.mean(axis=(3, 5))
+
+
+def coarse_segmenter(**settings: Any) -> Segmenter:
+    return Segmenter(CoarseEngine(), COLOURS, replace(SPEC, output_stride=4), size="native", **settings)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("tiling", [Tiling(1024, 512), Tiling(128, 64)])
+@pytest.mark.parametrize("shape", [(200, 333), (129, 128), (33, 501), (50, 70), (203, 131)])
+def test_an_answer_at_a_stride_lies_where_the_whole_one_does(shape: tuple[int, int], tiling: Tiling, flip: bool):
+    photo = colourful_photo(*shape)
+    whole, _ = colour_segmenter(size="native").predict(photo)
+    mask, confidence = coarse_segmenter(tiling=tiling, flip=flip).predict(photo)
+    assert mask.shape == confidence.shape == shape
+    inner = np.s_[4:-4, 4:-4]
+    same = {
+        (y, x): float((np.roll(mask, (y, x), (0, 1))[inner] == whole[inner]).mean())
+        for y in (-1, 0, 1)
+        for x in (-1, 0, 1)
+    }
+    assert max(same, key=lambda shift: same[shift]) == (0, 0), same
+    assert same[0, 0] > 0.97
+    answers = coarse_segmenter(tiling=tiling, flip=flip).probabilities(photo)
+    assert (answers.argmax(axis=0) == mask).mean() > 0.9999
+    np.testing.assert_allclose(answers.sum(axis=0), 1, atol=1e-5)
+
+
+def test_tiles_at_a_stride_equal_the_whole():
+    photo = colourful_photo(203, 331)
+    tiled, whole = (coarse_segmenter(tiling=tiling).predict(photo) for tiling in (Tiling(64, 32), Tiling(1024, 512)))
+    assert (tiled[0] == whole[0]).mean() > 0.9999
+    np.testing.assert_allclose(tiled[1], whole[1], atol=2e-3)
+
+
+def test_an_answer_at_another_stride_than_said_is_refused():
+    for engine, stride in ((ColourEngine(), 4), (CoarseEngine(), 1), (CoarseEngine(), 2)):
+        segmenter = Segmenter(engine, COLOURS, replace(SPEC, output_stride=stride))
+        with pytest.raises(EngineError, match=f"at another size than 1 in {stride}, as its configuration"):
+            segmenter.predict(colourful_photo(40, 50))
 
 
 # Probabilities of all classes.

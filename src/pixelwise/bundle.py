@@ -25,8 +25,9 @@ from typing import Any
 from pixelwise.errors import BundleError, OutputError, PixelwiseError
 from pixelwise.labels import ClassTable
 
-FORMAT_VERSION = 3
-"""The newest format: for OpenVINO; 2 is with `short_side`. A model that does without either is written as version 1."""
+FORMAT_VERSION = 4
+"""The newest format: with `output_stride`; 3 is for OpenVINO, 2 with `short_side`. A model is written in the oldest one
+that has all that it needs."""
 
 LARGEST_RATIO = 4
 """Photos longer than so many times their shorter side are scaled by their longer one, lest a strip become endless."""
@@ -49,6 +50,7 @@ class InputSpec:
         size_multiple: height and width are padded to a multiple of this, in pixels, with the mean colour.
         channel_order: always "RGB"; written down so that other readers need not guess.
         short_side: shorter side that photos are scaled to, in pixels, as torchvision's weights want it.
+        output_stride: the network answers with logits for so many pixels each way; it divides `size_multiple`.
     """
 
     mean: tuple[float, float, float]
@@ -57,6 +59,7 @@ class InputSpec:
     size_multiple: int
     channel_order: str = "RGB"
     short_side: int | None = None
+    output_stride: int = 1
 
     def __post_init__(self) -> None:
         finite = all(map(math.isfinite, (*self.mean, *self.std)))
@@ -68,6 +71,8 @@ class InputSpec:
                 "One of long_side and short_side must be given, it and size_multiple must be positive, and "
                 "channel_order must be RGB."
             )
+        if self.output_stride < 1 or self.size_multiple % self.output_stride:
+            raise BundleError(f"output_stride {self.output_stride} must divide size_multiple, {self.size_multiple}.")
 
     def size_seen(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that a photo is scaled to, before padding."""
@@ -109,9 +114,9 @@ class BundleConfig:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON types, without the files' hashes."""
         spec = self.input_spec
-        plain = 1 if spec.long_side is not None else 2
+        needed = {1, 2 * (spec.short_side is not None), 3 * (self.form != "onnx"), 4 * (spec.output_stride > 1)}
         return {
-            "format_version": plain if self.form == "onnx" else 3,
+            "format_version": max(needed),
             "name": self.name,
             "architecture": {"name": self.architecture, "arguments": dict(self.arguments)},
             "classes": self.classes.to_json(),
@@ -122,6 +127,7 @@ class BundleConfig:
                 "channel_order": spec.channel_order,
                 **({"long_side": spec.long_side} if spec.short_side is None else {"short_side": spec.short_side}),
                 "size_multiple": spec.size_multiple,
+                **({"output_stride": spec.output_stride} if spec.output_stride > 1 else {}),
             },
             **({} if self.form == "onnx" else {"graph": {"form": self.form, "precision": self.precision}}),
             "provenance": dict(self.provenance),
@@ -146,6 +152,7 @@ class BundleConfig:
                 size_multiple=int(given["size_multiple"]),
                 channel_order=str(given["channel_order"]),
                 short_side=int(given["short_side"]) if "short_side" in given else None,
+                output_stride=int(given.get("output_stride", 1)),
             )
             return cls(
                 name=str(raw["name"]),

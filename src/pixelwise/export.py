@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import logging
 import struct
 import warnings
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def export_module(module: nn.Module) -> tuple[bytes, bytes]:
+def export_module(module: nn.Module, *, whole: bool = False) -> tuple[bytes, bytes]:
     """Export a network.
 
     Args:
-        module: float (B, 3, H, W) -> logits (B, C, H, W); exported in evaluation mode and float32.
+        module: float (B, 3, H, W) -> logits (B, C, H, W); exported in evaluation mode and float32. One with an
+            `output_stride` is exported as far as its `scores`: who segments interpolates once, to the photo's size,
+            and the logits that the network would interpolate take more time than all before them.
+        whole: with that interpolation all the same, and for photos of any size; for other programs.
 
     Returns:
         the ONNX graph, with free batch, height and width, and the safetensors file that it takes its weights from,
@@ -40,7 +45,7 @@ def export_module(module: nn.Module) -> tuple[bytes, bytes]:
     """
     state = {key: value.detach().cpu().float().contiguous() for key, value in _weights(module).items()}
     weights = save_safetensors(state)
-    proto = _graph(module)
+    proto = _graph(module if whole else exported_part(module))
     _refer_to(weights, proto)
     return proto.SerializeToString(), weights
 
@@ -48,6 +53,15 @@ def export_module(module: nn.Module) -> tuple[bytes, bytes]:
 def _weights(module: nn.Module) -> dict[str, Tensor]:
     """The state dict without BatchNorm's step counters, which no inference reads."""
     return {key: value for key, value in module.state_dict().items() if not key.endswith("num_batches_tracked")}
+
+
+def exported_part(module: nn.Module) -> nn.Module:
+    """What `export_module` exports of a network: float32 (B, 3, H, W) -> logits (B, C, H / s, W / s); it shares all."""
+    if not hasattr(module, "scores"):
+        return module
+    part = copy.copy(module)  # and not one around it, which would call the weights otherwise
+    part.forward = MethodType(type(module).scores, part)  # type: ignore[attr-defined]
+    return part
 
 
 def _graph(module: nn.Module) -> onnx.ModelProto:

@@ -35,6 +35,7 @@ def convert_pretrained(name: str, path: Path) -> Bundle:
         long_side=None,
         size_multiple=int(getattr(module, "size_multiple", 1)),
         short_side=preset.resize_size[0],
+        output_stride=int(getattr(module, "output_stride", 1)),
     )
     graph, tensors = export_module(module)
     config = BundleConfig(

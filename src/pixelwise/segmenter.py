@@ -108,7 +108,7 @@ class Segmenter:
         height, width = pixels.shape[:2]
         seen = self._seen(pixels)
         if max(seen.shape[:2]) <= self.tiling.size:
-            return _decide(self._probabilities(seen), height, width)
+            return _decide(self._probabilities(seen), height, width, box=self._shown(seen))
         mask = np.empty((height, width), np.uint8)
         confidence = np.empty((height, width), np.float16)
         for (rows, columns), box, values in self._tiles(seen, height, width, advance):
@@ -134,7 +134,7 @@ class Segmenter:
         height, width = pixels.shape[:2]
         seen = self._seen(pixels)
         if max(seen.shape[:2]) <= self.tiling.size:
-            return _magnify(self._probabilities(seen), height, width)
+            return _magnify(self._probabilities(seen), height, width, box=self._shown(seen))
         answer = np.empty((len(self.classes), height, width), np.float32)
         for (rows, columns), box, values in self._tiles(seen, height, width):
             answer[:, rows, columns] = _magnify(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
@@ -155,7 +155,7 @@ class Segmenter:
         """
         inner_height, inner_width = seen.shape[:2]
         blocks = blend_tiles(
-            inner_height, inner_width, lambda tile, kept: self._probabilities(seen[tile], kept), tiling=self.tiling
+            inner_height, inner_width, lambda tile, kept: self._kept(seen[tile], kept), tiling=self.tiling
         )
         tiles = len(self.tiling.spans(inner_height)) * len(self.tiling.spans(inner_width))
         for (rows, columns), probabilities in blocks:
@@ -177,14 +177,32 @@ class Segmenter:
         spec = self.input_spec if side is None else replace(self.input_spec, long_side=side, short_side=None)
         return spec.size_seen(height, width)
 
+    def _shown(self, seen: NDArray[np.uint8]) -> Box:
+        """The part of the network's answer, in its own rows and columns, that is no padding."""
+        stride = self.input_spec.output_stride
+        return 0, 0, seen.shape[1] / stride, seen.shape[0] / stride
+
+    def _kept(self, tile: NDArray[np.uint8], kept: Block) -> Probabilities:
+        """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept of a tile, at the tile's own size."""
+        stride = self.input_spec.output_stride
+        if stride == 1:
+            return self._probabilities(tile, kept)
+        # One more cell all around, so that it does not show where a block ends.
+        rows, columns = (slice(max(0, span.start // stride - 1), -(-span.stop // stride) + 1) for span in kept)
+        upper, lower = (edge / stride - rows.start for edge in (kept[0].start, kept[0].stop))
+        left, right = (edge / stride - columns.start for edge in (kept[1].start, kept[1].stop))
+        height, width = (span.stop - span.start for span in kept)
+        return _magnify(self._probabilities(tile, (rows, columns)), height, width, box=(left, upper, right, lower))
+
     def _probabilities(self, pixels: NDArray[np.uint8], kept: Block = _ALL) -> Probabilities:
-        """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept."""
-        height, width = pixels.shape[:2]
+        """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept; it, and the block, count at the output stride."""
+        stride = self.input_spec.output_stride
+        height, width = (math.ceil(length / stride) for length in pixels.shape[:2])
         batch = self._batch(pixels)
         answer = _softmax(self._logits(batch)[:, :height, :width][:, *kept])
         if self.flip:
-            image = batch[0, :, :height, :width]
-            image[:] = image[:, :, ::-1].copy()
+            image = batch[..., : width * stride]  # whole columns of the answer, so that they can be turned back
+            image[:] = image[..., ::-1].copy()
             answer += _softmax(self._logits(batch)[:, :height, :width][:, :, ::-1][:, *kept])
             answer /= 2
         return answer
@@ -200,12 +218,15 @@ class Segmenter:
         return batch
 
     def _logits(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """float32 (1, 3, h, w) -> float32 (C, h, w)."""
+        """float32 (1, 3, h, w) -> float32 (C, h / s, w / s), s the output stride."""
         logits: NDArray[np.float32] = self.engine(batch)[0]
         if len(logits) != len(self.classes):
             raise EngineError(
                 f"The network tells {len(logits)} classes apart, its class table names {len(self.classes)}."
             )
+        stride = self.input_spec.output_stride
+        if tuple(length * stride for length in logits.shape[1:]) != batch.shape[2:]:
+            raise EngineError(f"The network answers at another size than 1 in {stride}, as its configuration has it.")
         return logits
 
 

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
-from pixelwise.bundle import Bundle
+from pixelwise.bundle import WEIGHTS, Bundle
 from pixelwise.errors import PixelwiseError
+from pixelwise.export import export_module
 from pixelwise.models import build
 from pixelwise.models.weights import load_weights
 
 
 def onnx_file(bundle: Bundle) -> bytes:
-    """The network with its weights inside; name, classes and input, as JSON, in its metadata."""
-    proto = onnx.load(str(bundle.graph))
+    """The network with its weights inside; name, classes and input, as JSON, in its metadata.
+
+    It answers at the size of its input, float32 (B, 3, H, W) -> logits (B, C, H, W).
+
+    Raises:
+        PixelwiseError: torch cannot export it.
+    """
+    graph, weights = export_module(_module(bundle), whole=True)
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / WEIGHTS).write_bytes(weights)
+        proto = onnx.load_model_from_string(graph)
+        onnx.load_external_data_for_model(proto, directory)
     for tensor in proto.graph.initializer:
         tensor.ClearField("external_data")
         tensor.data_location = onnx.TensorProto.DEFAULT
     config = bundle.config.to_json()
+    config["input"].pop("output_stride", None)
     told = {key: json.dumps(config[key]) for key in ("classes", "input")}
     onnx.helper.set_model_props(proto, {"name": bundle.config.name, **told})
     data: bytes = proto.SerializeToString()
@@ -40,10 +55,8 @@ def torchscript_file(bundle: Bundle, *, sides: Sequence[int] = (96, 160), tolera
     Raises:
         PixelwiseError: torch cannot trace it, or it answers otherwise.
     """
-    config = bundle.config
-    module = build(config.architecture, num_classes=len(config.classes), arguments_given=config.arguments).eval()
-    load_weights(module, bundle.weights)
-    multiple = config.input_spec.size_multiple
+    module = _module(bundle)
+    multiple = bundle.config.input_spec.size_multiple
     generator = torch.Generator().manual_seed(0)
     photos = [
         torch.randn(number + 1, 3, side + -side % multiple, side + multiple + -side % multiple, generator=generator)
@@ -62,3 +75,10 @@ def torchscript_file(bundle: Bundle, *, sides: Sequence[int] = (96, 160), tolera
         buffer = io.BytesIO()
         torch.jit.save(script, buffer)
     return buffer.getvalue()
+
+
+def _module(bundle: Bundle) -> nn.Module:
+    config = bundle.config
+    module = build(config.architecture, num_classes=len(config.classes), arguments_given=config.arguments).eval()
+    load_weights(module, bundle.weights)
+    return module

@@ -17,7 +17,7 @@ from torch import nn
 from pixelwise.bundle import RECIPE, SEED, Bundle, BundleConfig, InputSpec, write_bundle
 from pixelwise.colours import for_display
 from pixelwise.data import Dataset
-from pixelwise.engine import Engine, TorchEngine, load_engine
+from pixelwise.engine import TorchEngine, load_engine
 from pixelwise.errors import EngineError, PixelwiseError
 from pixelwise.evaluate import summary
 from pixelwise.export import export_module
@@ -31,7 +31,13 @@ from pixelwise.segmenter import Segmenter
 def input_spec_of(recipe: Recipe, module: nn.Module) -> InputSpec:
     """What the trained network expects of a photo."""
     given = recipe.input
-    return InputSpec(given.mean, given.std, given.long_side, int(getattr(module, "size_multiple", 32)))
+    return InputSpec(
+        given.mean,
+        given.std,
+        given.long_side,
+        size_multiple=int(getattr(module, "size_multiple", 32)),
+        output_stride=int(getattr(module, "output_stride", 1)),
+    )
 
 
 def model_classes(recipe: Recipe, classes: ClassTable) -> ClassTable:
@@ -58,7 +64,7 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     spec = input_spec_of(recipe, module)
     config = BundleConfig(recipe.name, recipe.model.name, complete, classes, spec, _provenance(recipe, weights))
     bundle = write_bundle(run.model, config, graph=graph, weights=tensors, force=True)
-    segmenter = Segmenter(_engine(bundle.graph, module), classes, spec)
+    segmenter = _segmenter(bundle, module)
     sources = recipe.data.val
     metrics = {
         f"{source.layout}/{source.split}": summary(segmenter, dataset)
@@ -67,12 +73,13 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     return write_bundle(run.model, replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
 
 
-def _engine(graph: Path, module: nn.Module) -> Engine:
+def _segmenter(bundle: Bundle, module: nn.Module) -> Segmenter:
     """ONNX Runtime on the exported graph; the module itself on a machine that trains without the runtime engines."""
+    classes, spec = bundle.config.classes, bundle.config.input_spec
     try:
-        return load_engine(graph, name="onnxruntime")
+        return Segmenter(load_engine(bundle.graph, name="onnxruntime"), classes, spec)
     except EngineError:
-        return TorchEngine(module)
+        return Segmenter(TorchEngine(module), classes, replace(spec, output_stride=1))
 
 
 def _without_seed(recipe: Recipe) -> Recipe:

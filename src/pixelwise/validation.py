@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -64,7 +64,7 @@ def validate(
     """
     classes = datasets[0].classes
     engine = _KeepsLogits(module, precision="bf16" if bf16 else "fp32")
-    segmenter = Segmenter(engine, classes, spec)
+    segmenter = Segmenter(engine, classes, replace(spec, output_stride=1))  # the loss takes logits at full size
     matrix = ConfusionMatrix(len(classes), ignore_index=classes.ignore_index)
     losses: dict[int, float] = {}
     kept = []

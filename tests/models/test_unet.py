@@ -37,6 +37,9 @@ def test_the_whole_has_the_number_of_parameters_that_its_parts_add_up_to():
 def test_the_number_of_decoder_levels_can_be_chosen(widths: tuple[int, ...]):
     model = UNet(num_classes=3, encoder=SMALL, context_channels=8, decoder_channels=widths).eval()
     assert model(torch.zeros(1, 3, 40, 33)).shape == (1, 3, 40, 33)
+    assert model.output_stride == 32 // 2 ** len(widths)
+    cells = 64 // model.output_stride
+    assert model.scores(torch.zeros(1, 3, 64, 64)).shape == (1, 3, cells, cells)
 
 
 @pytest.mark.parametrize("widths", [(), (8, 8, 8, 8, 8)])

@@ -123,13 +123,15 @@ class UNet(nn.Module):
         self.encoder_name = encoder
         self.encoder = create_encoder(encoder)
         channels = self.encoder.feature_info.channels()[::-1]  # type: ignore[union-attr, operator]
-        self.size_multiple = max(self.encoder.feature_info.reduction())  # type: ignore[union-attr, operator]
+        strides = self.encoder.feature_info.reduction()[::-1]  # type: ignore[union-attr, operator]
+        self.size_multiple = strides[0]
         self.context = ContextBlock(channels[0], context_channels)
         sizes = [context_channels, *decoder_channels]
         if not 1 <= len(decoder_channels) < len(channels):
             raise PixelwiseError(
                 f"{encoder} has {len(channels)} levels; decoder_channels takes 1 to {len(channels) - 1}."
             )
+        self.output_stride = strides[len(decoder_channels)]
         self.decoder = nn.ModuleList(
             DecoderBlock(sizes[i], channels[i + 1], sizes[i + 1]) for i in range(len(decoder_channels))
         )
@@ -141,13 +143,17 @@ class UNet(nn.Module):
         height, width = x.shape[-2:]
         # The encoder halves the size five times; zero is the mean colour, so padding looks like a plain border to it.
         x = F.pad(x, (0, -width % self.size_multiple, 0, -height % self.size_multiple))
+        y = F.interpolate(self.scores(x), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        return y[..., :height, :width]
+
+    def scores(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W), multiples of `size_multiple` -> logits (B, num_classes, H / s, W / s); s is `output_stride`."""
         features = self.encoder(x)[::-1]
         y = self.context(features[0])
         for block, skip in zip(self.decoder, features[1:], strict=False):
             y = block(y, skip)
-        y = self.classifier(self.dropout(y))
-        y = F.interpolate(y, size=x.shape[-2:], mode="bilinear", align_corners=False)
-        return y[..., :height, :width]
+        logits: Tensor = self.classifier(self.dropout(y))
+        return logits
 
     def load_encoder(self, weights: str | Path) -> None:
         """Load ImageNet weights into the encoder: "imagenet", timm's own, or a file of them.
