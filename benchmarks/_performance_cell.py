@@ -29,7 +29,7 @@ Pixels = NDArray[np.uint8]
 Segment = Callable[[Pixels], Pixels]
 """uint8 (H, W, 3) -> class ids uint8 (H, W)."""
 
-WARM_UP, MOST = 2, 60
+WARM_UP, MOST = 1, 60
 
 
 def main() -> None:

@@ -75,6 +75,10 @@ class Figures:
         latency = self.latency(name, runtime)
         return 2 * self.multiply_adds[name] / latency / 1e6 if latency else None
 
+    def most_gigaflops(self) -> dict[str, float]:
+        """Of this machine's matrix products, by the numbers that they are of."""
+        return {kind: max(known) for kind in ("fp32", "bf16") if (known := self.rounds("peak", kind))}
+
     def errors(self) -> dict[str, str]:
         """Why a cell has no figure."""
         return {name: cell["error"] for name, cell in self.cells.items() if "error" in cell}
@@ -152,11 +156,12 @@ def write(figures: Figures, document: Path, conditions: Mapping[str, Any]) -> No
 
 
 def _conditions(conditions: Mapping[str, Any]) -> str:
+    """The machine, the day, the photos and the versions."""
     machine = conditions["machine"]
     found = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     return (
         f"{machine['cpu']}, {machine['cores']} cores, load {machine['load']} before it began, {date.today()}.\n"
-        f"Versions: {found}."
+        f"Photos of the folders: {conditions['photos']}. Versions: {found}."
     )
 
 
@@ -196,7 +201,7 @@ def _spread(figures: Figures) -> str:
 
 
 def _gigaflops(figures: Figures) -> str:
-    peak = figures.cells.get("peak", {})
+    peak = figures.most_gigaflops()
 
     def cell(name: str, runtime: str) -> str:
         reached, most = figures.gigaflops(name, runtime), peak.get(RUNTIMES[runtime])
@@ -204,8 +209,8 @@ def _gigaflops(figures: Figures) -> str:
             return NONE
         return f"{reached:.0f} ({reached / most:.0%})" if most else f"{reached:.0f}"
 
-    known = ", ".join(f"{gigaflops:.0f} GFLOP/s in {kind}" for kind, gigaflops in peak.items())
-    return f"{_by_runtime(figures, cell)}\n\nThis machine's matrix products reach {known} (`torch.mm`, best of 12)."
+    known = " and ".join(f"{gigaflops:.0f} GFLOP/s in {kind}" for kind, gigaflops in peak.items())
+    return f"{_by_runtime(figures, cell)}\n\nMatrix products reach {known} here, at most."
 
 
 def _cold(figures: Figures) -> str:
@@ -256,7 +261,9 @@ def _peers(figures: Figures) -> str:
 
 
 def _errors(figures: Figures) -> str:
-    found = "\n".join(f"- `{name}`: {why}" for name, why in figures.errors().items())
+    failed = "\n".join(f"- `{name}`: {why}" for name, why in figures.errors().items())
+    if not any(name.startswith("some/Hugging") for name in figures.cells):
+        failed += "\n- Hugging Face and Ultralytics: no `--peers-python` was given."
     compiled = [
         (times[0], _title(name))
         for name in figures.multiply_adds
@@ -265,7 +272,7 @@ def _errors(figures: Figures) -> str:
     told = (
         f"`torch.compile` took {min(compiled)[0]:.0f} to {max(compiled)[0]:.0f} s the first time." if compiled else ""
     )
-    return "\n\n".join(part for part in (told, found) if part)
+    return f"{told}\n\n{failed.strip() or 'Nothing failed.'}".strip()
 
 
 def _title(name: str) -> str:
