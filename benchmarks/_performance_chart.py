@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from _performance_models import NETWORKS
 from pixelwise.files import replacing
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Colours of Okabe and Ito, which hold under colour-vision deficiency; shapes tell apart what one colour has in common.
 _ORANGE, _GREEN, _BLUE, _BLACK = "#D55E00", "#009E73", "#0072B2", "#000000"
+_LINES = {_BLACK: 0.24, _GREEN: 0.0, _BLUE: 0.0, _ORANGE: -0.24}  # of a row, lest marks hide each other
 _MARKS = {
     "torch eager": (_ORANGE, "o"),
     "torch channels_last": (_ORANGE, "v"),
@@ -47,11 +48,9 @@ def draw(figures: Figures, picture: Path) -> None:
         axes = page.subplots()
         for runtime, (colour, shape) in _MARKS.items():
             found = [(each, row) for row, name in enumerate(names) if (each := figures.latency(name, runtime))]
-            # Above the others' line and open, so that they hide nothing of the engine that they are made of.
-            own = runtime.startswith("pixelwise")
             axes.scatter(
                 [each for each, _ in found],
-                [row + (0.18 if own else -0.12) for _, row in found],
+                [row + _LINES[colour] for _, row in found],
                 s=48,
                 marker=shape,
                 color=colour,
@@ -63,9 +62,12 @@ def draw(figures: Figures, picture: Path) -> None:
         axes.set(xscale="log", xlabel="milliseconds from pixels to class ids, 512 x 512; fast is left")
         axes.set_yticks(range(len(names)), [titles[name] for name in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.grid(axis="x", which="both", color="0.9")
+        axes.grid(axis="x", color="0.9")
+        for row in range(1, len(names)):
+            axes.axhline(row - 0.5, color="0.9", linewidth=0.8)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
         page.legend(loc="outside right center", frameon=False)
