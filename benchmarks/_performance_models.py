@@ -107,9 +107,25 @@ def prepare(name: str, folder: Path) -> Bundle:
     print(f"exporting {name}", file=sys.stderr)
     from pixelwise.export import export_module
 
-    graph, weights = export_module(build_module(name))
+    graph, weights = export_module(_exportable(name))
     spec = InputSpec(mean=MEAN, std=STD, long_side=SIZE, size_multiple=32)
     return write_bundle(path, BundleConfig(name, name, {}, VOC, spec), graph=graph, weights=weights)
+
+
+def _exportable(name: str) -> nn.Module:
+    """The same network; TensorFlow's padding, which goes by the size of the photo, is written out for even sizes.
+
+    With free sizes the exporter would not come to an end.
+    """
+    module = build_module(name)
+    if SMP.get(name, "").startswith("tu-tf_"):
+        from pixelwise.models.encoders import create_encoder
+
+        encoder = create_encoder(SMP[name].removeprefix("tu-"))
+        own = module.get_submodule("encoder")
+        encoder.load_state_dict(own.get_submodule("model").state_dict())
+        own.add_module("model", encoder.eval())
+    return module
 
 
 def prepare_int8(name: str, folder: Path, photos: Sequence[Path]) -> Bundle:
