@@ -48,7 +48,7 @@ format: $(DEV)/project.stamp ## Format the code and mend what the linter can men
 docs: $(DEV)/project.stamp ## Write docs/architectures.md, its drawings and the shipped table from the models
 	$(DEV)/bin/python -m pixelwise.describe.handbook
 
-bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DATA=DIR with voc/ and coco/ for those that need data
+bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DATA=DIR with voc/ and coco/ for those that need data, PEERS=DIR for an environment of peers
 	$(DEV)/bin/python benchmarks/cold_start.py --runtime-python $(RUNTIME)/bin/python
 	$(RUNTIME)/bin/python benchmarks/engines.py
 	$(RUNTIME)/bin/python benchmarks/large_image.py --native
@@ -59,6 +59,7 @@ bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DAT
 	$(DEV)/bin/python benchmarks/metrics_speed.py
 	$(DEV)/bin/python benchmarks/audit.py --data $(DATA)/voc --split val
 	$(DEV)/bin/python benchmarks/serve.py
+	$(DEV)/bin/python benchmarks/performance.py $(if $(PEERS),--peers-python $(PEERS)/bin/python)
 	$(DEV)/bin/python benchmarks/kills.py
 	$(RUNTIME)/bin/python benchmarks/install_size.py
 

@@ -29,10 +29,12 @@ PHOTOS = ROOT / "examples" / "photos"
 # Between us and what is measured stands a small process: on Linux a child's ru_maxrss starts from the memory of the
 # process that started it, and a benchmark that has just painted a large photo is not small.
 _LAUNCHER = """
-import json, os, sys, time
+import json, os, signal, sys, time
 quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 start = time.perf_counter()
-child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=quiet)
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=quiet)
+signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
+signal.alarm(int(sys.argv[1]))
 _, status, usage = os.wait4(child, 0)
 wall = time.perf_counter() - start
 print(json.dumps([os.waitstatus_to_exitcode(status), wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
@@ -67,10 +69,12 @@ class Task:
     Attributes:
         command: given an empty directory for its results, what to run.
         files: how many results must lie there afterwards.
+        longest: seconds after which it is killed; 0 for never.
     """
 
     command: Callable[[Path], Sequence[str | Path]]
     files: int
+    longest: int = 0
 
 
 def run(task: Task) -> Run:
@@ -79,7 +83,7 @@ def run(task: Task) -> Run:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         command = [str(part) for part in task.command(Path(directory))]
-        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, *command]
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(task.longest), *command]
         done = subprocess.run(launcher, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
             sys.exit(f"{command[0]} cannot be started: {done.stderr.strip()}")

@@ -1,0 +1,155 @@
+"""The networks of `performance.py`: as torch modules, and as bundles for ONNX Runtime and OpenVINO.
+
+Weights are random but for the default model's, as the time of a network of these kinds does not depend on them. Those
+of a network and of its bundle are the same.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixelwise.bundle import Bundle, BundleConfig, InputSpec, read_bundle, write_bundle
+from pixelwise.catalogue import find_model
+from pixelwise.labels import VOC
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SIZE = 512
+CLASSES = len(VOC)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TORCHVISION = ("fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")
+SMP = {"smp-unet-resnet34": "resnet34", "smp-unet-lite0": "tu-tf_efficientnet_lite0"}
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network to be measured.
+
+    Attributes:
+        name: on the command line.
+        title: in the tables.
+        made_by: whose module torch runs.
+    """
+
+    name: str
+    title: str
+    made_by: str
+
+
+NETWORKS = (
+    Network("fcn_resnet50", "FCN-ResNet50", "torchvision"),
+    Network("deeplabv3_resnet50", "DeepLabV3-ResNet50", "torchvision"),
+    Network("deeplabv3_mobilenet_v3_large", "DeepLabV3-MobileNetV3", "torchvision"),
+    Network("unet2015", "U-Net (paper)", "pixelwise"),
+    Network("smp-unet-resnet34", "U-Net ResNet34", "smp"),
+    Network("smp-unet-lite0", "U-Net EfficientNet-Lite0", "smp"),
+    Network("segnet", "SegNet", "pixelwise"),
+    Network(DEFAULT, "default model", "pixelwise"),
+)
+
+
+def build_module(name: str) -> nn.Module:
+    """The network as a torch script would have it: float32 (B, 3, H, W) -> logits (B, 21, H, W)."""
+    import torch
+
+    torch.manual_seed(0)
+    if name in TORCHVISION:
+        return _torchvision(name).eval()
+    if name in SMP:
+        import segmentation_models_pytorch as smp
+
+        return smp.Unet(encoder_name=SMP[name], encoder_weights=None, classes=CLASSES).eval()  # type: ignore[no-any-return]
+    from pixelwise.models import build
+
+    if name != DEFAULT:
+        return build(name, num_classes=CLASSES).eval()
+    from pixelwise.models.weights import load_weights
+
+    bundle = find_model(name)
+    config = bundle.config
+    module = build(config.architecture, num_classes=len(config.classes), arguments_given=config.arguments)
+    load_weights(module, bundle.weights)
+    return module.eval()
+
+
+def _torchvision(name: str) -> nn.Module:
+    from torch import Tensor, nn
+    from torchvision.models import segmentation
+
+    class Logits(nn.Module):
+        """Without the dictionary around them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            make: Callable[..., nn.Module] = getattr(segmentation, name)
+            self.network = make(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.network(x)["out"]
+            return logits
+
+    return Logits()
+
+
+def prepare(name: str, folder: Path) -> Bundle:
+    """The network as a bundle, made where it is not there yet."""
+    if name == DEFAULT:
+        return find_model(name)
+    path = folder / name
+    if path.is_dir():
+        return read_bundle(path)
+    print(f"exporting {name}", file=sys.stderr)
+    from pixelwise.export import export_module
+
+    graph, weights = export_module(_exportable(name))
+    spec = InputSpec(mean=MEAN, std=STD, long_side=SIZE, size_multiple=32)
+    return write_bundle(path, BundleConfig(name, name, {}, VOC, spec), graph=graph, weights=weights)
+
+
+def _exportable(name: str) -> nn.Module:
+    """The same network; TensorFlow's padding, which goes by the size of the photo, is written out for even sizes.
+
+    With free sizes the exporter would not come to an end.
+    """
+    module = build_module(name)
+    if SMP.get(name, "").startswith("tu-tf_"):
+        from pixelwise.models.encoders import create_encoder
+
+        encoder = create_encoder(SMP[name].removeprefix("tu-"))
+        own = module.get_submodule("encoder")
+        encoder.load_state_dict(own.get_submodule("model").state_dict())
+        own.add_module("model", encoder.eval())
+    return module
+
+
+def prepare_int8(name: str, folder: Path, photos: Sequence[Path]) -> Bundle:
+    """The same in 8-bit integers: ranges from a few photos, no accuracy control, as random weights have none."""
+    path = folder / f"{name}-int8"
+    if path.is_dir():
+        return read_bundle(path)
+    print(f"quantizing {name}", file=sys.stderr)
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    import openvino
+
+    from pixelwise.api import load
+    from pixelwise.engine import openvino_core
+    from pixelwise.images import read_image
+    from pixelwise.quantization import quantize_without_control
+
+    bundle = prepare(name, folder)
+    shown = load(bundle.path, engine="openvino", precision="fp32", size=SIZE)
+    inputs = [shown.network_input(read_image(photo).pixels) for photo in photos]
+    model = quantize_without_control(openvino_core().read_model(str(bundle.graph)), inputs)
+    with TemporaryDirectory() as temporary:
+        graph = Path(temporary) / "model.xml"
+        openvino.save_model(model, str(graph), compress_to_fp16=False)
+        config = replace(bundle.config, name=path.name, metrics={}, form="openvino", precision="int8")
+        return write_bundle(path, config, graph=graph.read_bytes(), weights=graph.with_suffix(".bin").read_bytes())
