@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from _common import PHOTOS
 from _performance_models import MEAN, SIZE, STD, build_module, prepare
@@ -100,7 +101,12 @@ def _bare(path: Path, runtime: str) -> tuple[Segment, str]:
         images = np.empty((1, 3, *pixels.shape[:2]), np.float32)
         np.subtract(pixels.transpose(2, 0, 1), mean[0], out=images[0])
         images *= scale
-        return _class_ids(logits(images)[0])
+        answer = logits(images)[0]
+        if answer.shape[1:] != pixels.shape[:2]:  # the default model's graph ends before its last interpolation
+            side = pixels.shape[1::-1]
+            maps = (Image.fromarray(each).resize(side, Image.Resampling.BILINEAR) for each in answer)
+            answer = np.stack([np.asarray(each) for each in maps])
+        return _class_ids(answer)
 
     return segment, runtime
 
