@@ -35,17 +35,17 @@ class Layer:
 # From the ground up. What stands in a row may import from earlier rows only, `runtime` nothing of `training`.
 LAYERS = (
     Layer("leaf", runtime="errors watcher pages machine"),
-    Layer("leaf", runtime="files labels decoding settings"),
+    Layer("leaf", runtime="files labels decoding settings rows"),
     Layer("leaf", runtime="run_directory"),
     Layer("leaf", runtime="images masks ledger"),
     Layer(
         "part",
-        runtime="colours render confusion tiling engine card",
+        runtime="colours render confusion tiling engine card scaling",
         training="losses recipe checkpoint curves processes run_log fetch",
     ),
     Layer(
         "part",
-        runtime="panel bootstrap boundary bundle data calibration matching conventions significance advise",
+        runtime="panel picture_streams bootstrap boundary bundle data calibration matching conventions significance advise",
         training="acceleration models optimization",
     ),
     Layer(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
+import pixelwise.scaling
 import pixelwise.segmenter
 from helpers import COLOURS, PHOTOS, SPEC, ColourEngine, colourful_photo
 from pixelwise import load
@@ -109,7 +110,7 @@ def test_a_photo_far_larger_than_the_size_is_shrunk_as_well_as_in_one_go(monkeyp
     photo = read_image(PHOTOS / "chelsea.png").pixels
     seen = []
     for strip_pixels in (1 << 21, 4000):
-        monkeypatch.setattr(pixelwise.segmenter, "_STRIP_PIXELS", strip_pixels)
+        monkeypatch.setattr(pixelwise.scaling, "_STRIP_PIXELS", strip_pixels)
         segmenter = colour_segmenter()
         segmenter.predict(photo)
         seen.append(segmenter.engine.seen[0][0, :, :43, :64].transpose(1, 2, 0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,6 @@ from pixelwise.decoding import (
     strips,
 )
 from pixelwise.errors import ImageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,29 +118,43 @@ def _photo_of_array(array: NDArray[Any], limits: Limits, name: str) -> Photo:
         part = array[top : top + rows]
         pixels[top : top + rows] = _on_white(part[:, :, :3], part[:, :, 3])
         transparent = transparent or bool(part[:, :, 3].min() < 255)
-    return Photo(pixels, (_ON_WHITE,) if transparent else (), name)
+    return Photo(pixels, (ON_WHITE,) if transparent else (), name)
 
 
-_ON_WHITE = "transparent areas shown on white"
+ON_WHITE = "transparent areas shown on white"
+"""The note on such a photo."""
 
 
 def _rgb_pixels(picture: Decoded) -> NDArray[np.uint8]:
-    tones = _tones(picture)
-    key = _transparent_value(picture)
-    transparent = False
+    convert = RgbConverter(picture)
+    pixels = copy_upright(picture, convert, channels=3)
+    if convert.transparent:
+        picture.notes.append(ON_WHITE)
+    return pixels
 
-    def convert(strip: Image.Image) -> NDArray[np.uint8]:
-        nonlocal transparent
-        colour, alpha = _colour_and_alpha(strip, tones, key)
+
+class RgbConverter:
+    """Turns strips of a picture to RGB; for `pixelwise.large_photo` and this module.
+
+    Args:
+        picture: whose strips they are; one of 32-bit values has to be loaded, as all of them say what is white.
+
+    Attributes:
+        transparent: whether a strip so far was transparent somewhere.
+    """
+
+    def __init__(self, picture: Decoded) -> None:
+        self.transparent = False
+        self._tones = _tones(picture)
+        self._key = _transparent_value(picture)
+
+    def __call__(self, strip: Image.Image) -> NDArray[np.uint8]:
+        """A strip in the picture's mode -> uint8 (h, w, 3), or (h, w, 1) for grey."""
+        colour, alpha = _colour_and_alpha(strip, self._tones, self._key)
         if alpha is None or alpha.min() == 255:
             return colour
-        transparent = True
+        self.transparent = True
         return _on_white(colour, alpha)
-
-    pixels = copy_upright(picture, convert, channels=3)
-    if transparent:
-        picture.notes.append(_ON_WHITE)
-    return pixels
 
 
 def _tones(picture: Decoded) -> tuple[float, float]:

@@ -16,6 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pixelwise.labels import ClassShare, ClassTable, Colour
 from pixelwise.render import Background, check_pair, colourise, overlay
+from pixelwise.rows import Rows
+from pixelwise.scaling import averaged
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _WHITE: Colour = (255, 255, 255)
@@ -57,8 +59,8 @@ def legend(entries: Sequence[ClassShare], *, width: int, confidence: bool = Fals
 
 
 def panel(
-    photo: NDArray[np.uint8],
-    mask: NDArray[np.uint8],
+    photo: Rows,
+    mask: Rows,
     classes: ClassTable,
     shares: Sequence[ClassShare],
     *,
@@ -74,7 +76,7 @@ def panel(
     (the mask by nearest pixel) and a tiny one up, by a whole factor; borders are drawn afterwards, so they are crisp.
 
     Args:
-        photo: uint8 (H, W, 3) RGB.
+        photo: uint8 (H, W, 3) RGB; its rows are asked for once, from the top down.
         mask: uint8 (H, W) class ids.
         classes: the colours of the ids.
         shares: the legend's entries, in the order in which to list them.
@@ -228,20 +230,17 @@ class _PanelPlan:
         return np.asarray(image)
 
 
-def _resize_mask(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def _resize_mask(mask: Rows, height: int, width: int) -> NDArray[np.uint8]:
     rows = (np.arange(height) * 2 + 1) * mask.shape[0] // (2 * height)
     columns = (np.arange(width) * 2 + 1) * mask.shape[1] // (2 * width)
-    picked: NDArray[np.uint8] = mask[np.ix_(rows, columns)]
-    return picked
+    return np.concatenate([mask[row : row + 1][:, columns] for row in rows.tolist()])
 
 
-def _resize_photo(photo: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def _resize_photo(photo: Rows, height: int, width: int) -> NDArray[np.uint8]:
     """Up by a whole factor, pixel by pixel; down with antialiasing, first by area, in strips so as to need no copy."""
     if height % photo.shape[0] == 0 and width % photo.shape[1] == 0:
-        return photo.repeat(height // photo.shape[0], axis=0).repeat(width // photo.shape[1], axis=1)
+        return photo[:].repeat(height // photo.shape[0], axis=0).repeat(width // photo.shape[1], axis=1)
     factor = max(1, min(photo.shape[0] // height, photo.shape[1] // width) // 2)
-    rows = factor * max(1, 2**20 // (factor * photo.shape[1]))
-    strips = [Image.fromarray(photo[i : i + rows]).reduce(factor) for i in range(0, photo.shape[0], rows)]
-    reduced = Image.fromarray(np.concatenate([np.asarray(strip) for strip in strips]))
     box = (0, 0, photo.shape[1] / factor, photo.shape[0] / factor)
+    reduced = Image.fromarray(averaged(photo, factor)[:])
     return np.asarray(reduced.resize((width, height), Image.Resampling.LANCZOS, box))

@@ -19,13 +19,16 @@ from PIL import Image
 from pixelwise.errors import OutputError
 from pixelwise.files import replacing
 from pixelwise.labels import ClassTable, Colour
+from pixelwise.rows import Rows
 
 Background = int | Literal["auto"] | None
 """The class that leaves the photo untouched: an id, none at all, or "auto", the class that is named "background"."""
 
 _WHITE: Colour = (255, 255, 255)
 _NEAR_BLACK: Colour = (16, 18, 22)
-_JPEG_LONGEST_SIDE = 65535
+JPEG_QUALITY = 95
+JPEG_LONGEST_SIDE = 65500
+"""What libjpeg writes; the format itself has room for 65535."""
 
 
 def colourise(mask: NDArray[np.uint8], classes: ClassTable) -> NDArray[np.uint8]:
@@ -81,6 +84,29 @@ def overlay(
     for start, stop in painter.strips():
         picture[start:stop] = painter.rows(photo, mask, start, stop)
     return picture
+
+
+def overlay_strips(
+    photo: Rows, mask: Rows, classes: ClassTable, *, opacity: float = 0.55, rows: int
+) -> Iterator[NDArray[np.uint8]]:
+    """What `overlay` returns by default, so many rows at a time, for a photo and a mask that are read from elsewhere.
+
+    Args:
+        photo: uint8 (H, W, 3) RGB; its rows are asked for once, from the top down.
+        mask: uint8 (H, W) class ids, whose rows are asked for several times.
+        classes: as for `overlay`.
+        opacity: as for `overlay`.
+        rows: in a strip; the last may have fewer.
+
+    Yields:
+        uint8 (rows, W, 3) RGB.
+
+    Raises:
+        ValueError: as for `overlay`.
+    """
+    painter = _Painter.create(photo, mask, classes, opacity, True, "auto")
+    for start in range(0, painter.height, rows):
+        yield painter.rows(photo, mask, start, min(start + rows, painter.height))
 
 
 def write_overlay(
@@ -162,8 +188,8 @@ class _Painter:
     @classmethod
     def create(
         cls,
-        photo: NDArray[np.uint8],
-        mask: NDArray[np.uint8],
+        photo: Rows,
+        mask: Rows,
         classes: ClassTable,
         opacity: float,
         borders: bool,
@@ -177,7 +203,7 @@ class _Painter:
         untouched = _background_id(classes, background)
         if untouched is not None:
             ranks[untouched] = 0
-        height, width = mask.shape
+        height, width = mask.shape[:2]
         line = border_width(height, width) if borders else 0
         weight = round(opacity * 256)
         colours = np.zeros((256, 3), dtype=np.uint16)
@@ -194,7 +220,7 @@ class _Painter:
         for start in range(0, self.height, rows):
             yield start, min(start + rows, self.height)
 
-    def rows(self, photo: NDArray[np.uint8], mask: NDArray[np.uint8], start: int, stop: int) -> NDArray[np.uint8]:
+    def rows(self, photo: Rows, mask: Rows, start: int, stop: int) -> NDArray[np.uint8]:
         """Rows [start, stop) of the overlay, uint8 (stop - start, W, 3): the same whatever the strip they are in."""
         halo = self.line + self.contrast
         first = max(0, start - halo)
@@ -250,17 +276,17 @@ def _background_id(classes: ClassTable, background: Background) -> int | None:
     return background
 
 
-def _check_mask(mask: NDArray[np.uint8]) -> None:
-    if mask.ndim != 2 or mask.dtype != np.uint8:
+def _check_mask(mask: Rows) -> None:
+    if len(mask.shape) != 2 or mask.dtype != np.uint8:
         raise ValueError(f"The mask is {mask.dtype} {mask.shape}; expected uint8 (H, W).")
 
 
-def check_pair(photo: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+def check_pair(photo: Rows, mask: Rows) -> None:
     """Raise ValueError unless the photo is uint8 (H, W, 3) and the mask uint8 (H, W) of the same size, not empty."""
     _check_mask(mask)
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+    if photo.dtype != np.uint8 or len(photo.shape) != 3 or photo.shape[2] != 3:
         raise ValueError(f"The photo is {photo.dtype} {photo.shape}; expected uint8 (H, W, 3).")
-    if photo.shape[:2] != mask.shape or not mask.size:
+    if photo.shape[:2] != mask.shape or 0 in mask.shape:
         raise ValueError(f"The photo {photo.shape} and the mask {mask.shape} differ in size, or are empty.")
 
 
@@ -268,7 +294,7 @@ def _format_for(path: Path, height: int, width: int) -> str:
     file_format = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(path.suffix.lower())
     if file_format is None:
         raise OutputError(f"{path}: pictures are written as .jpg or .png, not as {path.suffix or 'a bare name'!r}.")
-    if file_format == "JPEG" and max(height, width) > _JPEG_LONGEST_SIDE:
+    if file_format == "JPEG" and max(height, width) > JPEG_LONGEST_SIDE:
         raise OutputError(f"{path}: {width}x{height} pixels are more than JPEG can hold; write a .png instead.")
     return file_format
 
@@ -276,6 +302,6 @@ def _format_for(path: Path, height: int, width: int) -> str:
 def _save(image: Image.Image, path: Path, file_format: str) -> None:
     with replacing(path) as temporary:
         if file_format == "JPEG":
-            image.save(temporary, "JPEG", quality=95, subsampling=0)
+            image.save(temporary, "JPEG", quality=JPEG_QUALITY, subsampling=0)
         else:
             image.save(temporary, "PNG", compress_level=3)

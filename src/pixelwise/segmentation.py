@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,42 @@ SUFFIXES = {"mask": "_mask.png", "overlay": "_overlay.jpg", "panel": "_panel.jpg
 """What each of them is called: this behind the stem."""
 
 _ROWS = 1024  # rows at a time where a statistic needs a float64 copy
+
+
+class Tally:
+    """Counts the classes of an answer that comes piece by piece.
+
+    Attributes:
+        table: names and colours of the classes.
+        pixels: int64 (C,), how many pixels each has so far.
+        confidence: float64 (C,), the sum of their probabilities.
+    """
+
+    def __init__(self, table: ClassTable) -> None:
+        self.table = table
+        self.pixels = np.zeros(len(table), dtype=np.int64)
+        self.confidence = np.zeros(len(table))
+
+    def add(self, mask: NDArray[np.uint8], confidence: NDArray[np.float16]) -> None:
+        """Count class ids uint8 (h, w), and their probabilities float16 (h, w)."""
+        ids = mask.ravel()
+        self.pixels += np.bincount(ids, minlength=len(self.table))
+        self.confidence += np.bincount(ids, confidence.ravel(), minlength=len(self.table))
+
+    def classes(self) -> tuple[ClassShare, ...]:
+        """The classes found, the largest first."""
+        total = int(self.pixels.sum())
+        order = sorted(np.flatnonzero(self.pixels), key=lambda i: -self.pixels[i])
+        return tuple(
+            ClassShare(
+                id=int(i),
+                name=self.table.names[i],
+                colour=self.table.colours[i],
+                share=float(self.pixels[i] / total),
+                confidence=float(self.confidence[i] / self.pixels[i]),
+            )
+            for i in order
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,23 +88,10 @@ class Segmentation:
     @cached_property
     def classes(self) -> tuple[ClassShare, ...]:
         """The classes found, the largest first: id, name, colour, share of the pixels and mean confidence, 0 to 1."""
-        pixels = np.zeros(len(self.table), dtype=np.int64)
-        sums = np.zeros(len(self.table))
+        tally = Tally(self.table)
         for top in range(0, self.mask.shape[0], _ROWS):
-            ids = self.mask[top : top + _ROWS].ravel()
-            pixels += np.bincount(ids, minlength=len(self.table))
-            sums += np.bincount(ids, self.confidence[top : top + _ROWS].ravel(), minlength=len(self.table))
-        order = sorted(np.flatnonzero(pixels), key=lambda i: -pixels[i])
-        return tuple(
-            ClassShare(
-                id=int(i),
-                name=self.table.names[i],
-                colour=self.table.colours[i],
-                share=float(pixels[i] / self.mask.size),
-                confidence=float(sums[i] / pixels[i]),
-            )
-            for i in order
-        )
+            tally.add(self.mask[top : top + _ROWS], self.confidence[top : top + _ROWS])
+        return tally.classes()
 
     def overlay(self, *, opacity: float = 0.55) -> NDArray[np.uint8]:
         """The photo with the classes laid over it in their colours: uint8 (H, W, 3)."""
@@ -81,22 +104,7 @@ class Segmentation:
     def to_json(self) -> dict[str, Any]:
         """Size, notes and the classes found, ready for `json.dumps`."""
         height, width = self.mask.shape
-        return {
-            "name": self.name,
-            "width": width,
-            "height": height,
-            "notes": list(self.notes),
-            "classes": [
-                {
-                    "id": found.id,
-                    "name": found.name,
-                    "colour": list(found.colour),
-                    "share": round(found.share, 6),
-                    "confidence": round(found.confidence or 0.0, 4),
-                }
-                for found in self.classes
-            ],
-        }
+        return describe(self.name, height, width, self.notes, self.classes)
 
     def save(
         self,
@@ -140,13 +148,40 @@ class Segmentation:
             elif kind == "panel":
                 write_picture(path, self.panel(opacity=opacity))
             else:
-                text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
-                # What a file name holds beside UTF-8 is a lone surrogate, and its escape is JSON's own.
-                write_atomically(path, text.encode(errors="backslashreplace"))
+                write_atomically(path, encode_json(self.to_json()))
         return list(paths.values())
 
 
-def output_paths(directory: Path, stem: str, what: Sequence[str]) -> dict[str, Path]:
+def describe(name: str, height: int, width: int, notes: Sequence[str], classes: Sequence[ClassShare]) -> dict[str, Any]:
+    """What `Segmentation.to_json` says."""
+    return {
+        "name": name,
+        "width": width,
+        "height": height,
+        "notes": list(notes),
+        "classes": [
+            {
+                "id": found.id,
+                "name": found.name,
+                "colour": list(found.colour),
+                "share": round(found.share, 6),
+                "confidence": round(found.confidence or 0.0, 4),
+            }
+            for found in classes
+        ],
+    }
+
+
+def encode_json(described: Mapping[str, Any]) -> bytes:
+    """The file of what `describe` says."""
+    text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
+    # What a file name holds beside UTF-8 is a lone surrogate, and its escape is JSON's own.
+    return text.encode(errors="backslashreplace")
+
+
+def output_paths(
+    directory: Path, stem: str, what: Sequence[str], *, suffixes: Mapping[str, str] = SUFFIXES
+) -> dict[str, Path]:
     """Where each of `what` goes.
 
     Raises:
@@ -157,7 +192,7 @@ def output_paths(directory: Path, stem: str, what: Sequence[str]) -> dict[str, P
     unknown = [kind for kind in what if kind not in SAVEABLE]
     if unknown:
         raise ValueError(f"cannot save {', '.join(map(repr, unknown))}; expected some of {', '.join(SAVEABLE)}")
-    return {kind: directory / f"{stem}{SUFFIXES[kind]}" for kind in SAVEABLE if kind in what}
+    return {kind: directory / f"{stem}{suffixes[kind]}" for kind in SAVEABLE if kind in what}
 
 
 def prepare_outputs(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,8 @@ from pixelwise.engine import Engine
 from pixelwise.errors import EngineError
 from pixelwise.images import Photo, read_image
 from pixelwise.labels import ClassTable
+from pixelwise.rows import Rows
+from pixelwise.scaling import shrink
 from pixelwise.segmentation import Segmentation
 from pixelwise.tiling import Block, Probabilities, Tiling, blend_tiles
 
@@ -33,7 +35,24 @@ Box = tuple[float, float, float, float]
 """Left, upper, right and lower edge, as Pillow orders them."""
 
 _ALL: Block = (slice(None), slice(None))
-_STRIP_PIXELS = 1 << 21  # of the photo, at a time, where something the size of the photo is scaled
+_STRIP_PIXELS = 1 << 21  # of the photo, at a time, where an answer is scaled to it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A part of a photo's answer.
+
+    Attributes:
+        row: the row of tiles that it belongs to, from 0.
+        block: rows and columns of the photo.
+        mask: uint8 (h, w) class ids of the block.
+        confidence: float16 (h, w), their probabilities.
+    """
+
+    row: int
+    block: Block
+    mask: NDArray[np.uint8]
+    confidence: NDArray[np.float16]
 
 
 class Segmenter:
@@ -105,17 +124,40 @@ class Segmenter:
         `advance` is called after each tile with the share of the photo that it is, for a progress bar; the shares add
         up to one. What fits one tile is not worth a call.
         """
-        height, width = pixels.shape[:2]
-        seen = self._seen(pixels)
-        if max(seen.shape[:2]) <= self.tiling.size:
-            return _decide(self._probabilities(seen), height, width, box=self._shown(seen))
-        mask = np.empty((height, width), np.uint8)
-        confidence = np.empty((height, width), np.float16)
-        for (rows, columns), box, values in self._tiles(seen, height, width, advance):
-            mask[rows, columns], confidence[rows, columns] = _decide(
-                values, rows.stop - rows.start, columns.stop - columns.start, box=box
-            )
+        mask = np.empty(pixels.shape[:2], np.uint8)
+        confidence = np.empty(pixels.shape[:2], np.float16)
+        for piece in self.pieces(pixels, advance=advance):
+            mask[piece.block], confidence[piece.block] = piece.mask, piece.confidence
         return mask, confidence
+
+    def pieces(self, photo: Rows, *, first_row: int = 0, advance: Advance = lambda share: None) -> Iterator[Piece]:
+        """Segment a photo of any size piece by piece: uint8 (H, W, 3) RGB, whose rows are read once, from the top down.
+
+        Args:
+            photo: an array, or what reads its rows from elsewhere.
+            first_row: the row of tiles to begin with; the pieces of those above it are left out.
+            advance: as for `predict`; rows that are left out do not advance it.
+
+        Yields:
+            pieces that cover each pixel exactly once, row of tiles by row of tiles; valid until the next is asked for.
+            They are what `predict` answers.
+        """
+        height, width = photo.shape[:2]
+        seen = self._seen(photo)
+        if max(seen.shape[:2]) <= self.tiling.size:
+            for top, mask, confidence in _decide(self._probabilities(seen[:]), height, width, box=self._shown(seen)):
+                yield Piece(0, (slice(top, top + len(mask)), slice(0, width)), mask, confidence)
+            return
+        for row, (rows, columns), box, values in self._tiles(seen, height, width, advance, first_row):
+            strips = _decide(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
+            for top, mask, confidence in strips:
+                strip = slice(rows.start + top, rows.start + top + len(mask))
+                yield Piece(row, (strip, columns), mask, confidence)
+
+    def tile_rows(self, height: int, width: int) -> int:
+        """How many rows of tiles a photo of that size takes."""
+        seen = self._inner_size(height, width)
+        return 1 if max(seen) <= self.tiling.size else len(self.tiling.spans(seen[0]))
 
     def network_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """What the network is given of a photo, for calibration: uint8 (H, W, 3) RGB -> float32 (1, 3, h, w).
@@ -123,7 +165,7 @@ class Segmenter:
         Of a photo of several tiles it is the first.
         """
         side = self.tiling.size
-        return self._batch(self._seen(pixels)[:side, :side])
+        return self._batch(self._seen(pixels)[:side][:, :side])
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> Probabilities:
         """How probable each class is at each pixel: uint8 (H, W, 3) RGB -> float32 (C, H, W), summing to one over C.
@@ -134,34 +176,40 @@ class Segmenter:
         height, width = pixels.shape[:2]
         seen = self._seen(pixels)
         if max(seen.shape[:2]) <= self.tiling.size:
-            return _magnify(self._probabilities(seen), height, width, box=self._shown(seen))
+            return _magnify(self._probabilities(seen[:]), height, width, box=self._shown(seen))
         answer = np.empty((len(self.classes), height, width), np.float32)
-        for (rows, columns), box, values in self._tiles(seen, height, width):
+        for _, (rows, columns), box, values in self._tiles(seen, height, width):
             answer[:, rows, columns] = _magnify(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
         return answer
 
-    def _seen(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The photo as large as the network is to see it, before padding: uint8 (h, w, 3)."""
-        return _shrink(pixels, *self._inner_size(*pixels.shape[:2]))
+    def _seen(self, photo: Rows) -> Rows:
+        """The photo as large as the network is to see it, before padding: uint8 (h, w, 3), from the top down."""
+        return shrink(photo, *self._inner_size(*photo.shape[:2]))
 
     def _tiles(
-        self, seen: NDArray[np.uint8], height: int, width: int, advance: Advance = lambda share: None
-    ) -> Iterator[tuple[Block, Box, Probabilities]]:
-        """Run the tiles of what the network sees of a photo of height x width.
+        self, seen: Rows, height: int, width: int, advance: Advance = lambda share: None, first_row: int = 0
+    ) -> Iterator[tuple[int, Block, Box, Probabilities]]:
+        """Run the tiles of what the network sees of a photo of height x width, from one row of tiles on.
 
         Yields:
-            blocks of the photo, which together cover each pixel exactly once; float32 (C, h, w) that shows them; and
-            the part of h x w that does. Valid until the next is asked for.
+            the row of tiles; blocks of the photo, which together cover each pixel exactly once; float32 (C, h, w) that
+            shows them; and the part of h x w that does. Valid until the next is asked for.
         """
         inner_height, inner_width = seen.shape[:2]
         blocks = blend_tiles(
-            inner_height, inner_width, lambda tile, kept: self._kept(seen[tile], kept), tiling=self.tiling
+            inner_height,
+            inner_width,
+            lambda tile, kept: self._kept(seen[tile[0]][:, tile[1]], kept),
+            tiling=self.tiling,
+            first_row=first_row,
         )
-        tiles = len(self.tiling.spans(inner_height)) * len(self.tiling.spans(inner_width))
-        for (rows, columns), probabilities in blocks:
+        across = len(self.tiling.spans(inner_width))
+        tiles = len(self.tiling.spans(inner_height)) * across
+        for number, ((rows, columns), probabilities) in enumerate(blocks, first_row * across):
             (top, bottom), (upper, lower) = _magnified(rows, height / inner_height)
             (left, right), (near, far) = _magnified(columns, width / inner_width)
-            yield (slice(top, bottom), slice(left, right)), (near, upper, far, lower), probabilities
+            block = slice(top, bottom), slice(left, right)
+            yield number // across, block, (near, upper, far, lower), probabilities
             advance(1 / tiles)
         self.engine.release()  # what a tile takes would stand beside the encoder's copy of a large picture
 
@@ -177,7 +225,7 @@ class Segmenter:
         spec = self.input_spec if side is None else replace(self.input_spec, long_side=side, short_side=None)
         return spec.size_seen(height, width)
 
-    def _shown(self, seen: NDArray[np.uint8]) -> Box:
+    def _shown(self, seen: Rows) -> Box:
         """The part of the network's answer, in its own rows and columns, that is no padding."""
         stride = self.input_spec.output_stride
         return 0, 0, seen.shape[1] / stride, seen.shape[0] / stride
@@ -248,30 +296,6 @@ def _softmax(logits: NDArray[np.float32]) -> Probabilities:
     return probabilities
 
 
-def _shrink(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Scale a photo by an antialiased triangle filter: uint8 (H, W, 3) -> uint8 (height, width, 3).
-
-    Far larger photos are averaged over whole blocks first, strip by strip, so that Pillow's copy of them (4 bytes a
-    pixel) never stands beside them in full.
-    """
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    factor = max(1, min(pixels.shape[0] // (2 * height), pixels.shape[1] // (2 * width)))
-    if factor > 1:
-        rows = max(1, _STRIP_PIXELS // (pixels.shape[1] * factor)) * factor
-        strips = [_as_array(Image.fromarray(strip).reduce(factor)) for strip in _strips(pixels, rows)]
-        pixels = np.concatenate(strips)
-    return _as_array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _strips(array: NDArray[np.uint8], rows: int) -> Iterator[NDArray[np.uint8]]:
-    return (array[top : top + rows] for top in range(0, array.shape[0], rows))
-
-
-def _as_array(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(image)
-
-
 def _magnified(span: slice, factor: float) -> tuple[tuple[int, int], tuple[float, float]]:
     """The photo's rows whose middle lies in a span of the network's, and how much of that span they show.
 
@@ -290,8 +314,8 @@ def _magnified(span: slice, factor: float) -> tuple[tuple[int, int], tuple[float
 
 def _decide(
     probabilities: Probabilities, height: int, width: int, *, box: Box | None = None
-) -> tuple[NDArray[np.uint8], NDArray[np.float16]]:
-    """The most probable class of each pixel after bilinear interpolation.
+) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float16]]]:
+    """The most probable class of each pixel after bilinear interpolation, strip by strip.
 
     Args:
         probabilities: float32 (C, h, w).
@@ -299,13 +323,11 @@ def _decide(
         width: likewise.
         box: the part of h x w that the answer shows, by default all of it; beyond the edge, values go on as they end.
 
-    Returns:
-        class ids uint8 (height, width), their probabilities float16 (height, width).
+    Yields:
+        the strip's first row; class ids uint8 (rows, width), their probabilities float16 (rows, width).
     """
-    mask = np.empty((height, width), np.uint8)
-    confidence = np.empty((height, width), np.float16)
-    if not mask.size:  # a tile that lies between the middles of two pixels
-        return mask, confidence
+    if not height * width:  # a tile that lies between the middles of two pixels
+        return
     probabilities, (left, upper, right, lower) = _with_all_of(probabilities, box)
     step = (lower - upper) / height
     candidates = list(range(len(probabilities))) if step > 1 or right - left > width else _candidates(probabilities)
@@ -319,8 +341,7 @@ def _decide(
             rival = _interpolate(probabilities[candidate], bottom - top, width, strip)
             ids[rival > best] = candidate
             best = np.maximum(best, rival)
-        mask[top:bottom], confidence[top:bottom] = ids, best
-    return mask, confidence
+        yield top, ids, best.astype(np.float16)
 
 
 def _magnify(probabilities: Probabilities, height: int, width: int, *, box: Box | None = None) -> Probabilities:

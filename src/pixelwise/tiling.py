@@ -55,7 +55,12 @@ class Tiling:
 
 
 def blend_tiles(
-    height: int, width: int, infer: Callable[[Block, Block], Probabilities], *, tiling: Tiling
+    height: int,
+    width: int,
+    infer: Callable[[Block, Block], Probabilities],
+    *,
+    tiling: Tiling,
+    first_row: int = 0,
 ) -> Iterator[tuple[Block, Probabilities]]:
     """Run `infer` on every tile and give the finished blocks, which together cover each pixel exactly once.
 
@@ -65,6 +70,8 @@ def blend_tiles(
         infer: a tile, as a block of the picture, and the part of it that is kept, as a block of the tile -> float32
             (C, h, w) of that part; what it returns is changed in place.
         tiling: sizes.
+        first_row: the row of tiles whose blocks are the first to be given; the one above it is run for its share in
+            them, those above that are not.
 
     Yields:
         blocks of the picture, and the blended float32 (C, h, w) there; valid until the next is asked for. Beside the
@@ -75,7 +82,9 @@ def blend_tiles(
     falling = 1 - rising
     below: Probabilities | None = None  # what the row of tiles above has to say about the rows it shares with this one
     row_spans, column_spans = tiling.spans(height), tiling.spans(width)
-    for row_span in row_spans:
+    for row, row_span in enumerate(row_spans):
+        if row < first_row - 1:
+            continue
         top, bottom = _kept(row_span, height, tiling.margin)
         beside: Probabilities | None = None  # likewise, the tile to the left
         for column_span in column_spans:
@@ -94,7 +103,7 @@ def blend_tiles(
                 tile, right = tile[:, :, :-blend], right - blend
             columns = slice(left, right)
             if below is None:
-                below = np.empty((tile.shape[0], blend, width), np.float32) if bottom < height else None
+                below = np.zeros((tile.shape[0], blend, width), np.float32) if bottom < height else None
             if top > 0 and below is not None:
                 tile[:, :blend] *= rising[:, None]
                 tile[:, :blend] += below[:, :, columns]
@@ -102,7 +111,8 @@ def blend_tiles(
             if bottom < height and below is not None:
                 below[:, :, columns] = tile[:, -blend:] * falling[:, None]
                 tile, rows = tile[:, :-blend], slice(top, bottom - blend)
-            yield (rows, columns), tile
+            if row >= first_row:
+                yield (rows, columns), tile
 
 
 def _kept(span: tuple[int, int], length: int, margin: int) -> tuple[int, int]:
