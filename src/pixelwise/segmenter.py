@@ -282,7 +282,7 @@ def _default_tiling(multiple: int) -> Tiling:
     """The default sizes, rounded up to the network's multiple."""
     usual = Tiling()
     size, overlap = (-(-length // multiple) * multiple for length in (usual.size, usual.overlap))
-    return Tiling(max(size, 2 * overlap), overlap)
+    return Tiling(max(size, overlap + multiple), overlap)
 
 
 def _softmax(logits: NDArray[np.float32]) -> Probabilities:

@@ -1,8 +1,8 @@
 """Tiles: a large array computed piece by piece, and put together without a seam, in memory that does not grow with it.
 
 Tiles overlap, and of the overlap each tile's outer part, where it sees least of its surroundings, is thrown away. Over
-what both keep, an eighth in the middle, probabilities are averaged with weights that fall linearly from one tile to the
-next.
+what both keep, a sixteenth in the middle, probabilities are averaged with weights that fall linearly from one tile to
+the next.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ class Tiling:
     Attributes:
         size: side of a tile; a multiple of the network's size multiple, so that tiles and the whole picture share one
             grid of feature cells.
-        overlap: rows or columns that neighbouring tiles share; at most half of `size`, and likewise a multiple.
+        overlap: rows or columns that neighbouring tiles share; likewise a multiple.
     """
 
-    size: int = 1184
-    overlap: int = 544
+    size: int = 1248
+    overlap: int = 672
 
     def __post_init__(self) -> None:
-        if not 0 < self.overlap <= self.size // 2:
-            raise ValueError(f"overlap is {self.overlap}; expected 1 to half of the tile size, {self.size // 2}")
+        if self.overlap < 1 or self.overlap + self.blend > self.size:  # nowhere may three tiles be blended
+            raise ValueError(
+                f"overlap is {self.overlap}; expected at least 1, and with the {self.blend} that are blended at most "
+                f"the tile size, {self.size}"
+            )
 
     def spans(self, length: int) -> list[tuple[int, int]]:
         """Where the tiles start and stop along an axis of `length` pixels; the last may be shorter."""
@@ -46,7 +49,7 @@ class Tiling:
     @property
     def margin(self) -> int:
         """Rows or columns at its inner edges that a tile is computed for and not asked about."""
-        return self.overlap * 7 // 16
+        return self.overlap * 15 // 32
 
     @property
     def blend(self) -> int:
