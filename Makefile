@@ -65,7 +65,7 @@ bench: $(DEV)/project.stamp $(RUNTIME)/project.stamp ## Run every benchmark; DAT
 
 # The dev set is resolved first and binds the others, so that a version is the same wherever it is pinned.
 requirements: $(DEV)/requirements.stamp ## Pin the requirements again after a change of pyproject.toml (UPGRADE=--upgrade for newer ones)
-	$(COMPILE) --extra train --extra audit --extra serve --extra export --extra dev --output-file requirements/dev.txt
+	$(COMPILE) --extra train --extra audit --extra serve --extra export --extra large --extra dev --output-file requirements/dev.txt
 	$(COMPILE) --extra train --constraint requirements/dev.txt --output-file requirements/train.txt
 	$(COMPILE) --extra serve --constraint requirements/dev.txt --output-file requirements/serve.txt
 	$(COMPILE) --constraint requirements/dev.txt --output-file requirements/runtime.txt

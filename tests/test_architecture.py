@@ -40,12 +40,13 @@ LAYERS = (
     Layer("leaf", runtime="images masks ledger"),
     Layer(
         "part",
-        runtime="colours render confusion tiling engine card scaling",
+        runtime="colours render confusion tiling engine card scaling large_photo",
         training="losses recipe checkpoint curves processes run_log fetch",
     ),
     Layer(
         "part",
-        runtime="panel picture_streams bootstrap boundary bundle data calibration matching conventions significance advise",
+        runtime="panel picture_streams geotiff bootstrap boundary bundle data calibration matching conventions"
+        " significance advise",
         training="acceleration models optimization",
     ),
     Layer(
@@ -53,8 +54,8 @@ LAYERS = (
     ),
     Layer("part", runtime="figures", training="data.loader"),
     Layer("verb", runtime="segmenter", training="pretrained preview run_state configure standalone"),
-    Layer("verb", runtime="api audit batch evaluate doctor cost", training="validation"),
-    Layer("verb", runtime="compare quantization info"),
+    Layer("verb", runtime="api audit large_segmentation evaluate doctor cost", training="validation"),
+    Layer("verb", runtime="batch compare quantization info"),
     Layer("verb", runtime="deployment", training="trained data_check"),
     Layer("verb", training="run_page plan"),
     Layer("verb", training="train"),
@@ -68,7 +69,7 @@ LAYERS = (
 )
 
 # What the runtime half may import beside the standard library, at the head of a file or inside a function.
-# pyarrow, cleanlab and nncf are extras of their own.
+# pyarrow, cleanlab, nncf and rasterio are extras of their own.
 RUNTIME_PACKAGES = {
     "numpy",
     "PIL",
@@ -81,6 +82,7 @@ RUNTIME_PACKAGES = {
     "pyarrow",
     "cleanlab",
     "nncf",
+    "rasterio",
 }
 
 # These start the training half, inside the function that needs it: the commands, and loading a model that has to be
@@ -101,6 +103,7 @@ HEAVY = [
     "scipy",
     "pyarrow",
     "cleanlab",
+    "rasterio",
 ]
 
 # What `import pixelwise` must not load.

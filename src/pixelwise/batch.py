@@ -13,16 +13,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixelwise.decoding import Limits, Source, header_size
 from pixelwise.errors import ImageError, PixelwiseError
 from pixelwise.images import find_images
 from pixelwise.labels import ClassShare
+from pixelwise.large_photo import LargePhoto, find_large
+from pixelwise.large_segmentation import LargeSegmentation, segment_large, suffixes
 from pixelwise.ledger import Entry, Ledger, digest
 from pixelwise.machine import cores
-from pixelwise.segmentation import SUFFIXES, output_paths, prepare_outputs
+from pixelwise.segmentation import SUFFIXES, TIFF_SUFFIXES, Segmentation, output_paths, prepare_outputs
 from pixelwise.segmenter import Advance, Segmenter
 
 STANDARD_INPUT = "-"
@@ -39,10 +41,12 @@ class Job:
     Attributes:
         source: its path, or "-" for standard input.
         output: what the names of its results begin with, relative to the output directory.
+        large: the photo, where it is to be read by rows.
     """
 
     source: str
     output: Path
+    large: LargePhoto | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,13 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
                 found.setdefault(identity, Job(source, output))
         except PixelwiseError as error:
             failures.append(Outcome(Job(given, Path(Path(given).stem)), error=error))
-    return _distinct(found.values()), failures
+    jobs = []
+    for job in _distinct(found.values()):
+        try:
+            jobs.append(job if job.source == STANDARD_INPUT else replace(job, large=find_large(job.source)))
+        except ImageError as error:
+            failures.append(Outcome(job, error=error))
+    return jobs, failures
 
 
 def at_once(jobs: Sequence[Job]) -> int:
@@ -113,7 +123,7 @@ def run(
     Args:
         segmenter: the model.
         jobs: from `plan`.
-        out: the output directory. Where there are several photos, it gets a ledger of what is done.
+        out: the output directory. Where there are several photos, or a large one, it gets a ledger of what is done.
         what: some of `pixelwise.segmentation.SAVEABLE`.
         opacity: as for `Segmentation.overlay`.
         force: write over files that are there.
@@ -131,7 +141,7 @@ def run(
     Raises:
         OutputError: before the first photo: files are there already and `force` is off, or a directory is not writable.
     """
-    ledger = Ledger(out) if len(jobs) > 1 or resume else None
+    ledger = Ledger(out) if len(jobs) > 1 or resume or any(job.large for job in jobs) else None
     work = _Work(segmenter, out, what, opacity, ledger, resume, _settings(segmenter, what, opacity, model))
     known = {job for job in jobs if work.knows(job)}
     ours = known if resume else set()
@@ -245,15 +255,23 @@ class _Work:
         return Outcome(job, entry.classes, entry.notes, files, before=True) if all(map(Path.is_file, files)) else None
 
     def _segmented(self, job: Job, photo: str | None, advance: Advance) -> Outcome:
-        name = "standard input" if job.source == STANDARD_INPUT else None
-        result = self.segmenter(_standard_input() if name else job.source, name=name, advance=advance)
+        paths, target = _paths(job, self.out, self.what), self.out / job.output
+        result: Segmentation | LargeSegmentation
+        if job.large is None:
+            name = "standard input" if job.source == STANDARD_INPUT else None
+            result = self.segmenter(_standard_input() if name else job.source, name=name, advance=advance)
+        else:
+            scratch, key = target.with_name(f".{target.name}.pixelwise-part"), f"{photo} {self.settings}"
+            result = segment_large(self.segmenter, job.large, scratch, key=key, resume=self.resume, advance=advance)
         if self.ledger is not None:
             self.ledger.enter(str(job.output), Entry(self.settings))
-        target = self.out / job.output
-        files = result.save(target.parent, stem=target.name, what=self.what, opacity=self.opacity, force=True)
+        if isinstance(result, LargeSegmentation):
+            result.save(paths, opacity=self.opacity, advance=advance)
+        else:
+            result.save(target.parent, stem=target.name, what=self.what, opacity=self.opacity, force=True)
         if self.ledger is not None:
             self.ledger.enter(str(job.output), Entry(self.settings, photo, result.classes, result.notes))
-        return Outcome(job, result.classes, result.notes, tuple(files))
+        return Outcome(job, result.classes, result.notes, tuple(paths.values()))
 
 
 def _standard_input() -> Source:
@@ -264,7 +282,9 @@ def _standard_input() -> Source:
 
 def _paths(job: Job, out: Path, what: Sequence[str]) -> dict[str, Path]:
     target = out / job.output
-    return output_paths(target.parent, target.name, what)
+    return output_paths(
+        target.parent, target.name, what, suffixes=SUFFIXES if job.large is None else suffixes(job.large)
+    )
 
 
 def _resolve(given: str, out: Path) -> Iterator[tuple[str, Path]]:
@@ -301,7 +321,7 @@ def _is(question: Callable[[Path], bool], path: Path) -> bool:
 
 def _without_results(photos: Sequence[Path], out: Path) -> list[Path]:
     """The photos but for the results of an earlier run."""
-    directory, results = out.resolve(), tuple(SUFFIXES.values())
+    directory, results = out.resolve(), (*SUFFIXES.values(), *TIFF_SUFFIXES.values())
     return [photo for photo in photos if not (photo.name.endswith(results) and directory in photo.resolve().parents)]
 
 

@@ -64,7 +64,7 @@ Examples:
 @click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
 @cli_options.model("auto")
 @click.option("--force", is_flag=True, help="Overwrite results that are there.")
-@click.option("--resume", is_flag=True, help="Leave out the photos that an earlier run has done.")
+@click.option("--resume", is_flag=True, help="Go on with an ended run: leave out what it has done.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def segment(
     photos: tuple[str, ...],
@@ -85,6 +85,10 @@ def segment(
     PHOTO is a file, a folder, a glob pattern, or - for standard input. Writes STEM_mask.png (class ids with a palette),
     STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by side) and STEM.json. Exit status: 0 all done, 1
     some photos failed, 2 nothing done.
+
+    With `pip install pixelwise[large]`, TIFF, PNG and JPEG of 50 megapixels and more, up to a gigapixel, are read and
+    written by rows in little memory; of such a TIFF, and of one with a georeference, mask and overlay are tiled TIFFs
+    (STEM_mask.tif, STEM_overlay.tif) in the same place on earth.
     """
     from pixelwise.batch import at_once, plan, run
     from pixelwise.bundle import CONFIG
@@ -111,8 +115,8 @@ def segment(
             flip=flip,
             streams=streams,
         )
-        long = len(jobs) > 1 or size != "auto"  # a single photo in many tiles takes minutes too
-        with progress_bar(len(jobs), "photos", shown=long and not quiet) as advance:
+        long = len(jobs) > 1 or size != "auto" or jobs[0].large  # a single photo in many tiles takes minutes too
+        with progress_bar(len(jobs), "photos", shown=bool(long) and not quiet) as advance:
             results = run(
                 segmenter,
                 jobs,

@@ -26,6 +26,9 @@ SAVEABLE = ("mask", "overlay", "panel", "json")
 SUFFIXES = {"mask": "_mask.png", "overlay": "_overlay.jpg", "panel": "_panel.jpg", "json": ".json"}
 """What each of them is called: this behind the stem."""
 
+TIFF_SUFFIXES = {"mask": "_mask.tif", "overlay": "_overlay.tif"}
+"""What those are called that are TIFFs; see `pixelwise.large_segmentation.suffixes`."""
+
 _ROWS = 1024  # rows at a time where a statistic needs a float64 copy
 
 
