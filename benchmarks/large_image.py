@@ -3,6 +3,9 @@
 Part one segments the photo with `python -m pixelwise segment` at the model's own size and, with --native, at the
 photo's (tiled). Part two enlarges the example photos until they need tiles, and compares the tiled answer with that of
 the photo seen whole: pixel by pixel at the network's size, and again at the photo's size, as a user gets it.
+
+With --streamed instead: a tiled GeoTIFF of 20,000 x 20,000 pixels to mask and overlay at its own size, and its mask
+compared with that of tiles of another size. Takes `pip install pixelwise[large]`, and a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -35,9 +38,12 @@ from _common import (
     weights,
 )
 from pixelwise.engine import EngineName
+from pixelwise.large_photo import find_large
 from pixelwise.tiling import Tiling
 
 MEMORY, AGREEMENT = 1500, 0.995
+STREAMED_MEMORY, STREAMED_AGREEMENT = 1200, 0.999
+OTHER_TILES = Tiling(size=1760, overlap=672)
 SEAM_SIZES = (1536, 2048)
 WHOLE = Tiling(size=4096, overlap=1024)
 
@@ -45,20 +51,27 @@ WHOLE = Tiling(size=4096, overlap=1024)
 def main() -> None:
     options = _options()
     report = Report(options, versions("pixelwise", "numpy", "pillow", "onnxruntime", "openvino") | weights())
-    if not options.only_seams:
-        _measure_large(report, options)
-    _measure_seams(report, options.engine)
+    if options.streamed:
+        _measure_streamed(report, options)
+    else:
+        if not options.only_seams:
+            _measure_large(report, options)
+        _measure_seams(report, options.engine)
     report.finish()
 
 
 def _options() -> argparse.Namespace:
     made = parser(__doc__)
-    made.add_argument("--side", type=int, default=10_000, help="of the large photo, in pixels (default 10000)")
+    made.add_argument("--side", type=int, help="of the large photo, in pixels (default 10000, or 20000 streamed)")
+    made.add_argument("--streamed", action="store_true", help="a photo that is read and written by rows, instead")
+    made.add_argument("--compared", type=int, metavar="ROWS", help="of the streamed photo, from the top (default all)")
     made.add_argument("--native", action="store_true", help="also segment it at its own size, once; takes minutes")
     made.add_argument("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"))
     made.add_argument("--repetitions", type=int, default=3, help="measured runs at the default size (default 3)")
     made.add_argument("--only-seams", action="store_true", help="part two only")
-    return made.parse_args()
+    options = made.parse_args()
+    options.side = options.side or (20_000 if options.streamed else 10_000)
+    return options
 
 
 def _measure_large(report: Report, options: argparse.Namespace) -> None:
@@ -78,6 +91,64 @@ def _measure_large(report: Report, options: argparse.Namespace) -> None:
 
 def _row(name: str, middle: Run) -> list[str]:
     return [name, f"{middle.wall:.2f}", f"{middle.cpu:.2f}", f"{middle.peak:.0f}"]
+
+
+def _measure_streamed(report: Report, options: argparse.Namespace) -> None:
+    side, given = options.side, ["--size", "native", "--engine", options.engine]
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        big, out = _mirrored_tiff(PHOTOS / "astronaut.png", Path(directory) / "big.tif", side), Path(directory) / "out"
+        measured = run(Task(lambda _: segment_command(big, out, *given), 0))
+        report.figures["streamed"] = asdict(measured)
+        heading = [f"{side} x {side} TIFF to mask and overlay, --size", "wall s", "CPU s", "peak MB"]
+        report.show(table(heading, [_row("native, one run", measured)]))
+        equal = _equal_in_other_tiles(big, out / "big_mask.tif", options.engine, options.compared or side)
+    report.figures["equal"] = equal
+    within = measured.peak <= STREAMED_MEMORY
+    report.show(
+        verdict(f"at most {STREAMED_MEMORY} MB", within, f"{measured.peak:.0f} MB"),
+        verdict(
+            f"at least {STREAMED_AGREEMENT:.1%} of the pixels as in tiles of {OTHER_TILES.size}",
+            equal >= STREAMED_AGREEMENT,
+            f"{equal:.3%}",
+        ),
+    )
+
+
+def _equal_in_other_tiles(photo: Path, mask: Path, engine: EngineName, rows: int) -> float:
+    """The share of a photo's first rows in which tiles of another size give the same mask."""
+    import rasterio
+
+    large = find_large(str(photo))
+    if large is None:
+        sys.exit(f"{photo} is not read by rows; is rasterio installed?")
+    segmenter = pixelwise.load(engine=engine, photos=1, size="native", tiling=OTHER_TILES)
+    equal = pixels = 0
+    with rasterio.open(mask) as dataset:
+        for piece in segmenter.pieces(large.open()):
+            down, across = piece.block
+            if down.start >= rows:
+                break
+            first = dataset.read(1, window=((down.start, down.stop), (across.start, across.stop)))
+            equal += int(np.count_nonzero(first == piece.mask))
+            pixels += piece.mask.size
+    return equal / pixels
+
+
+def _mirrored_tiff(source: Path, target: Path, side: int) -> Path:
+    """As `_mirrored`, a GeoTIFF, made by rows."""
+    import rasterio
+
+    with Image.open(source) as image:
+        photo = np.asarray(image.convert("RGB"))
+    columns, rows = (np.pad(np.arange(length), (0, side - length), mode="symmetric") for length in photo.shape[1::-1])
+    options = {"compress": "jpeg", "photometric": "ycbcr", "tiled": True, "blockxsize": 512, "blockysize": 512}
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(0.1, 0, 500_000, 0, -0.1, 5_000_000)}
+    shape = {"driver": "GTiff", "height": side, "width": side, "count": 3, "dtype": "uint8"}
+    with rasterio.open(target, "w", **shape, **options, **place) as dataset:
+        for top in range(0, side, 512):
+            strip = photo[rows[top : top + 512]][:, columns]
+            dataset.write(strip.transpose(2, 0, 1), window=((top, top + len(strip)), (0, side)))
+    return target
 
 
 def _mirrored(source: Path, target: Path, side: int) -> Path:

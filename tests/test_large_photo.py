@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -435,33 +435,45 @@ print(outcome.error)
     assert outcome.error is None
 
 
-KILLED = """
-import sys
-import pixelwise.large_photo, pixelwise.cli
+COMMAND = """
+import pixelwise.cli, pixelwise.large_photo, pixelwise.segmenter
 from pixelwise.tiling import Tiling
 pixelwise.large_photo.LARGE = 10_000
+pixelwise.segmenter._default_tiling = lambda multiple: Tiling(128, 64)
 pixelwise.cli.main()
 """
 
 
 @pytest.mark.slow
 def test_a_killed_command_goes_on(tmp_path: Path):
-    """A real one, killed as soon as it has noted a row of tiles."""
-    small = photo().repeat(10, axis=0).repeat(10, axis=1)
-    write_tiff("photo.tif", small, **PLACE, **TILED, compress="deflate")
-    command = [sys.executable, "-c", KILLED, "segment", "photo.tif", "--size", "native", "--save", ",".join(EVERYTHING)]
+    """A real one, killed as soon as it has noted three rows of tiles, of twelve."""
+    write_tiff("photo.tif", photo().repeat(2, axis=0).repeat(2, axis=1), **PLACE, **TILED, compress="deflate")
+    command = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "segment",
+        "photo.tif",
+        "--size",
+        "native",
+        "--save",
+        ",".join(EVERYTHING),
+    ]
     process = subprocess.Popen([*command, "--out", "killed"], env=ENVIRONMENT)
-    state = tmp_path / "killed" / ".photo.pixelwise-part" / "state"
-    while not (state.is_file() and json.loads(state.read_bytes())["rows"] >= 3):
+    part = tmp_path / "killed" / ".photo.pixelwise-part"
+    while not ((part / "state").is_file() and json.loads((part / "state").read_bytes())["rows"] >= 3):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
-    assert [path.name for path in (tmp_path / "killed").iterdir()] == [state.parent.name]
-    begun = time.monotonic()
+    assert list((tmp_path / "killed").iterdir()) == [part]
+    shutil.copytree("killed", "marked")
+    with Path("marked/.photo.pixelwise-part/mask").open("r+b") as mask:
+        mask.write(b"\x14")
     subprocess.run([*command, "--out", "whole", "--quiet"], env=ENVIRONMENT, check=True)
-    whole = time.monotonic() - begun
-    begun = time.monotonic()
-    subprocess.run([*command, "--out", "killed", "--resume", "--quiet"], env=ENVIRONMENT, check=True)
-    assert time.monotonic() - begun < whole
+    for out in ("killed", "marked"):
+        subprocess.run([*command, "--out", out, "--resume", "--quiet"], env=ENVIRONMENT, check=True)
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+    with rasterio.open("marked/photo_mask.tif") as marked, rasterio.open("whole/photo_mask.tif") as whole:
+        difference = np.argwhere(marked.read(1) != whole.read(1))
+    assert difference.tolist() == [[0, 0]]  # what was done before the kill was not done again

@@ -80,7 +80,7 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
             earlier run and are left out of folders and patterns.
 
     Returns:
-        the photos in order, each once, and the inputs that stand for none.
+        the photos in order, each once, and the inputs that stand for none, or for one that is too large.
     """
     found: dict[str, Job] = {}  # by what makes a photo the same, the first mention counts
     failures = []

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.decoding import reason
 from pixelwise.errors import OutputError
 from pixelwise.labels import ClassTable
 from pixelwise.large_photo import LargePhoto, environment, open_dataset
@@ -43,10 +44,11 @@ def write_geotiff(
         if classes is not None:
             target.write_colormap(1, dict(enumerate(map(tuple, classes.palette().tolist()))))
         for number, strip in enumerate(strips):
-            top = number * TILE
-            window = ((top, top + len(strip)), (0, photo.width))
-            with environment():
-                target.write(np.atleast_3d(strip).transpose(2, 0, 1), window=window)
+            for left in range(0, photo.width, TILE):  # more at once than the cache holds would be encoded many times
+                tile = np.atleast_3d(strip[:, left : left + TILE]).transpose(2, 0, 1)
+                top, right = number * TILE, left + tile.shape[2]
+                with environment():
+                    target.write(tile, window=((top, top + tile.shape[1]), (left, right)))
 
 
 @contextmanager
@@ -73,7 +75,8 @@ def _written(path: Path, photo: LargePhoto, options: dict[str, Any]) -> Iterator
         with target:
             yield target
     except RasterioError as error:
-        raise OutputError(f"{path.name} cannot be written: {error}.") from error
+        why = reason(error.__cause__ or error).rstrip(".")
+        raise OutputError(f"{path.name} cannot be written: {why}.") from error
 
 
 def _georeference(photo: LargePhoto) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pixelwise.images import ON_WHITE
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.large_photo import LargePhoto
 from pixelwise.panel import panel
-from pixelwise.picture_streams import JPEG_STRIP, write_jpeg, write_mask_png
+from pixelwise.picture_streams import write_jpeg, write_mask_png
 from pixelwise.render import JPEG_LONGEST_SIDE, overlay_strips, write_picture
 from pixelwise.rows import FileRows
 from pixelwise.segmentation import SUFFIXES, TIFF_SUFFIXES, Tally, describe, encode_json
@@ -116,8 +116,7 @@ class LargeSegmentation:
         elif kind == "panel":
             write_picture(path, panel(photo.open(advance), mask, table, self.classes, opacity=opacity))
         elif kind == "overlay":
-            rows = TILE if path.suffix == ".tif" else JPEG_STRIP
-            strips = overlay_strips(photo.open(advance), mask, table, opacity=opacity, rows=rows)
+            strips = overlay_strips(photo.open(advance), mask, table, opacity=opacity, rows=TILE)
             if path.suffix == ".tif":
                 write_geotiff(path, photo, strips)
             else:
