@@ -4,7 +4,7 @@ Part one segments the photo with `python -m pixelwise segment` at the model's ow
 photo's (tiled). Part two enlarges the example photos until they need tiles, and compares the tiled answer with that of
 the photo seen whole: pixel by pixel at the network's size, and again at the photo's size, as a user gets it.
 
-With --streamed instead: a tiled GeoTIFF of 20,000 x 20,000 pixels to mask and overlay at its own size, and its mask
+With --streamed instead: a tiled GeoTIFF of 20,000 x 20,000 pixels to mask and overlay at `--size`, and its mask
 compared with that of tiles of another size. Takes `pip install pixelwise[large]`, and a quarter of an hour.
 """
 
@@ -37,8 +37,10 @@ from _common import (
     versions,
     weights,
 )
+from pixelwise.cli_options import parse_size
 from pixelwise.engine import EngineName
 from pixelwise.large_photo import find_large
+from pixelwise.segmenter import Segmenter
 from pixelwise.tiling import Tiling
 
 MEMORY, AGREEMENT = 1500, 0.995
@@ -64,6 +66,7 @@ def _options() -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--side", type=int, help="of the large photo, in pixels (default 10000, or 20000 streamed)")
     made.add_argument("--streamed", action="store_true", help="a photo that is read and written by rows, instead")
+    made.add_argument("--size", default="native", help="at which the network sees the streamed photo (default native)")
     made.add_argument("--compared", type=int, metavar="ROWS", help="of the streamed photo, from the top (default all)")
     made.add_argument("--native", action="store_true", help="also segment it at its own size, once; takes minutes")
     made.add_argument("--engine", default="auto", choices=("auto", "onnxruntime", "openvino"))
@@ -94,14 +97,15 @@ def _row(name: str, middle: Run) -> list[str]:
 
 
 def _measure_streamed(report: Report, options: argparse.Namespace) -> None:
-    side, given = options.side, ["--size", "native", "--engine", options.engine]
+    side, given = options.side, ["--size", options.size, "--engine", options.engine]
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         big, out = _mirrored_tiff(PHOTOS / "astronaut.png", Path(directory) / "big.tif", side), Path(directory) / "out"
         measured = run(Task(lambda _: segment_command(big, out, *given), 0))
         report.figures["streamed"] = asdict(measured)
         heading = [f"{side} x {side} TIFF to mask and overlay, --size", "wall s", "CPU s", "peak MB"]
-        report.show(table(heading, [_row("native, one run", measured)]))
-        equal = _equal_in_other_tiles(big, out / "big_mask.tif", options.engine, options.compared or side)
+        report.show(table(heading, [_row(f"{options.size}, one run", measured)]))
+        segmenter = pixelwise.load(engine=options.engine, photos=1, size=parse_size(options.size), tiling=OTHER_TILES)
+        equal = _equal_in_other_tiles(big, out / "big_mask.tif", segmenter, options.compared or side)
     report.figures["equal"] = equal
     within = measured.peak <= STREAMED_MEMORY
     report.show(
@@ -114,14 +118,13 @@ def _measure_streamed(report: Report, options: argparse.Namespace) -> None:
     )
 
 
-def _equal_in_other_tiles(photo: Path, mask: Path, engine: EngineName, rows: int) -> float:
-    """The share of a photo's first rows in which tiles of another size give the same mask."""
+def _equal_in_other_tiles(photo: Path, mask: Path, segmenter: Segmenter, rows: int) -> float:
+    """The share of a photo's first rows in which another segmenter gives the same mask."""
     import rasterio
 
     large = find_large(str(photo))
     if large is None:
         sys.exit(f"{photo} is not read by rows; is rasterio installed?")
-    segmenter = pixelwise.load(engine=engine, photos=1, size="native", tiling=OTHER_TILES)
     equal = pixels = 0
     with rasterio.open(mask) as dataset:
         for piece in segmenter.pieces(large.open()):
