@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from pixelwise.losses import CombinedLoss
 from pixelwise.processes import leave, make_fabric
+from pixelwise.tiling import Tiling
 from pixelwise.validation import Validation, validate
 
 
@@ -135,7 +136,7 @@ def test_counts_and_loss_are_those_of_a_plain_loop(alone: Fabric):
 
 
 def test_photos_larger_than_a_tile_are_counted_and_have_no_loss(alone: Fabric):
-    spec = InputSpec(mean=SPEC.mean, std=SPEC.std, long_side=1216, size_multiple=32)
+    spec = InputSpec(mean=SPEC.mean, std=SPEC.std, long_side=Tiling().size + 32, size_multiple=32)
     found, _ = run(alone, datasets=[Cuts("chelsea.png", [(0, 0, 120, 40), (20, 50, 100, 80)])], spec=spec)
     assert found.scores.images == 2
     assert np.isnan(found.loss)
