@@ -31,7 +31,7 @@ from pixelwise.catalogue import find_model
 from pixelwise.engine import load_engine
 from pixelwise.machine import cores
 
-QUEUE = 16
+QUEUE = 32
 CLIENTS = 8
 SLOW = 500
 BATCHED, PLAIN = 1.3, 2.0

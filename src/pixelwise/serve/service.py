@@ -43,7 +43,7 @@ class Limits:
 
     max_bytes: int = 32 << 20
     max_pixels: int = 50_000_000
-    queue: int = 16
+    queue: int = 32
     deadline: float = 30.0
     upload: float = 60.0
     decode: float = 10.0
