@@ -34,23 +34,21 @@ class Network:
     Attributes:
         name: on the command line.
         title: in the tables.
-        made_by: whose module torch runs.
     """
 
     name: str
     title: str
-    made_by: str
 
 
 NETWORKS = (
-    Network("fcn_resnet50", "FCN-ResNet50", "torchvision"),
-    Network("deeplabv3_resnet50", "DeepLabV3-ResNet50", "torchvision"),
-    Network("deeplabv3_mobilenet_v3_large", "DeepLabV3-MobileNetV3", "torchvision"),
-    Network("unet2015", "U-Net (paper)", "pixelwise"),
-    Network("smp-unet-resnet34", "U-Net ResNet34", "smp"),
-    Network("smp-unet-lite0", "U-Net EfficientNet-Lite0", "smp"),
-    Network("segnet", "SegNet", "pixelwise"),
-    Network(DEFAULT, "default model", "pixelwise"),
+    Network("fcn_resnet50", "FCN-ResNet50"),
+    Network("deeplabv3_resnet50", "DeepLabV3-ResNet50"),
+    Network("deeplabv3_mobilenet_v3_large", "DeepLabV3-MobileNetV3"),
+    Network("unet2015", "U-Net (paper)"),
+    Network("smp-unet-resnet34", "U-Net ResNet34"),
+    Network("smp-unet-lite0", "U-Net EfficientNet-Lite0"),
+    Network("segnet", "SegNet"),
+    Network(DEFAULT, "default model"),
 )
 
 
@@ -69,13 +67,11 @@ def build_module(name: str) -> nn.Module:
 
     if name != DEFAULT:
         return build(name, num_classes=CLASSES).eval()
-    from pixelwise.models.weights import load_weights
-
     bundle = find_model(name)
     config = bundle.config
-    module = build(config.architecture, num_classes=len(config.classes), arguments_given=config.arguments)
-    load_weights(module, bundle.weights)
-    return module.eval()
+    return build(
+        config.architecture, num_classes=CLASSES, arguments_given=config.arguments, weights=bundle.weights
+    ).eval()
 
 
 def _torchvision(name: str) -> nn.Module:

@@ -73,18 +73,11 @@ def _engines(bundle: Bundle) -> dict[str, Engine]:
 
 
 def _torch_engine(bundle: Bundle) -> TorchEngine:
-    from safetensors.torch import load_file
-
     from pixelwise.export import exported_part
     from pixelwise.models import build
 
-    config = bundle.config
-    module = build(config.architecture, num_classes=len(config.classes), arguments_given=config.arguments)
-    missing, unexpected = module.load_state_dict(load_file(bundle.weights), strict=False)
-    # The export leaves out the counters that only training reads; anything else would be another network.
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        sys.exit(f"The weights of {bundle.path} do not fit its architecture: {[*missing, *unexpected][:3]}.")
+    config, classes = bundle.config, len(bundle.config.classes)
+    module = build(config.architecture, num_classes=classes, arguments_given=config.arguments, weights=bundle.weights)
     return TorchEngine(exported_part(module))
 
 

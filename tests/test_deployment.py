@@ -29,7 +29,6 @@ from pixelwise.export import export_module
 from pixelwise.labels import VOC, ClassTable
 from pixelwise.masks import write_mask
 from pixelwise.models import build
-from pixelwise.models.weights import load_weights
 from pixelwise.segmenter import Segmenter
 from small_runs import fresh_state, small_dataset
 
@@ -39,9 +38,7 @@ SMALL = {"fcn8s": {"width": 64}, "unet2015": {"width": 16}}
 
 
 def original() -> nn.Module:
-    module = build("unet", num_classes=21, arguments_given=ORIGINAL.config.arguments)
-    load_weights(module, ORIGINAL.weights)
-    return module
+    return build("unet", num_classes=21, arguments_given=ORIGINAL.config.arguments, weights=ORIGINAL.weights)
 
 
 def pixels(name: str = "astronaut") -> np.ndarray:

@@ -311,7 +311,7 @@ def _core_of(openvino: ModuleType) -> Any:
     Its tables of numpy's types are filled when they are first asked for, behind a lock of C++ that is held while
     Python's is taken: two threads that ask at once may wait for each other for ever. So they are asked for here.
     """
-    openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data.sum()
+    openvino.Tensor(np.zeros(1, np.float32), shared_memory=True)
     openvino.Type.f32.to_dtype()
     return openvino.Core()
 

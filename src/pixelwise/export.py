@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 OPSET = 18
 
 
-def export_module(module: nn.Module, *, whole: bool = False) -> tuple[bytes, bytes]:
+def export_module(module: nn.Module) -> tuple[bytes, bytes]:
     """Export a network.
 
     Args:
         module: float (B, 3, H, W) -> logits (B, C, H, W); exported in evaluation mode and float32. One with an
             `output_stride` is exported as far as its `scores`: who segments interpolates once, to the photo's size,
             and the logits that the network would interpolate take more time than all before them.
-        whole: with that interpolation all the same, and for photos of any size; for other programs.
 
     Returns:
         the ONNX graph, with free batch, height and width, and the safetensors file that it takes its weights from,
@@ -45,9 +44,21 @@ def export_module(module: nn.Module, *, whole: bool = False) -> tuple[bytes, byt
     """
     state = {key: value.detach().cpu().float().contiguous() for key, value in _weights(module).items()}
     weights = save_safetensors(state)
-    proto = _graph(module if whole else exported_part(module))
+    proto = _graph(exported_part(module))
     _refer_to(weights, proto)
+    _drop_traces(proto)
     return proto.SerializeToString(), weights
+
+
+def export_whole(module: nn.Module) -> onnx.ModelProto:
+    """Export a network for other programs: its weights inside, logits at the size of its input, photos of any size.
+
+    Raises:
+        PixelwiseError: torch cannot export the module.
+    """
+    proto = _graph(module)
+    _drop_traces(proto)
+    return proto
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
@@ -101,7 +112,7 @@ def _graph(module: nn.Module) -> onnx.ModelProto:
 
 
 def _refer_to(weights: bytes, proto: onnx.ModelProto) -> None:
-    """Have each initializer point into the safetensors file instead of holding its numbers, and drop debug data."""
+    """Have each initializer point into the safetensors file instead of holding its numbers."""
     from onnx import TensorProto
     from onnx.external_data_helper import set_external_data
 
@@ -117,7 +128,10 @@ def _refer_to(weights: bytes, proto: onnx.ModelProto) -> None:
         set_external_data(tensor, WEIGHTS, offset=8 + header_size + start, length=stop - start)
         tensor.ClearField("raw_data")
         tensor.ClearField("float_data")
-    # The exporter writes a stack trace to every node: fifty times the size of the graph, and paths of this machine.
+
+
+def _drop_traces(proto: onnx.ModelProto) -> None:
+    """Drop the stack trace that the exporter writes to every node: 50 times the graph, and paths of this machine."""
     for described in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer):
         described.ClearField("metadata_props")
     proto.graph.ClearField("value_info")

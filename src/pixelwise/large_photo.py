@@ -125,7 +125,7 @@ def find_large(source: str) -> LargePhoto | None:
 def _obstacle(picture: Decoded, path: Path) -> str | None:
     """Why a photo cannot be read by rows, as the end of a sentence."""
     image, save = picture.image, "save it as an ordinary TIFF, JPEG or PNG"
-    mode = "I;16" if image.mode.startswith("I;16") else image.mode
+    mode = _mode(picture)
     if image.format not in _DRIVERS:
         return f"a {image.format} cannot be read by rows; {save}"
     if not is_installed():
@@ -137,6 +137,12 @@ def _obstacle(picture: Decoded, path: Path) -> str | None:
     if image.info.get("progressive") or image.info.get("interlace"):
         return "a progressive one cannot be read by rows; save it as one that is not"
     return _layout_obstacle(picture, path, _BANDS[mode])
+
+
+def _mode(picture: Decoded) -> str:
+    """Pillow's mode, whatever the order of 16-bit bytes."""
+    mode = picture.image.mode
+    return "I;16" if mode.startswith("I;16") else mode
 
 
 def _layout_obstacle(picture: Decoded, path: Path, bands: int) -> str | None:
@@ -167,8 +173,7 @@ def _counted(
 
 def _strips(photo: LargePhoto, convert: Callable[[Image.Image], NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
     """A photo's rows from the top down: uint8 (h, W, 3), each block of the file decoded once."""
-    mode = photo.picture.image.mode
-    bands = list(range(1, _BANDS["I;16" if mode.startswith("I;16") else mode] + 1))
+    bands = list(range(1, _BANDS[_mode(photo.picture)] + 1))
     try:
         with environment():
             dataset = open_dataset(photo.path, str(photo.picture.image.format))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import onnx
 import torch
 from torch import nn
 
-from pixelwise.bundle import WEIGHTS, Bundle
+from pixelwise.bundle import Bundle
 from pixelwise.errors import PixelwiseError
-from pixelwise.export import export_module
+from pixelwise.export import export_whole
 from pixelwise.models import build
-from pixelwise.models.weights import load_weights
 
 
 def onnx_file(bundle: Bundle) -> bytes:
@@ -28,14 +25,7 @@ def onnx_file(bundle: Bundle) -> bytes:
     Raises:
         PixelwiseError: torch cannot export it.
     """
-    graph, weights = export_module(_module(bundle), whole=True)
-    with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / WEIGHTS).write_bytes(weights)
-        proto = onnx.load_model_from_string(graph)
-        onnx.load_external_data_for_model(proto, directory)
-    for tensor in proto.graph.initializer:
-        tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
+    proto = export_whole(_module(bundle))
     config = bundle.config.to_json()
     config["input"].pop("output_stride", None)
     told = {key: json.dumps(config[key]) for key in ("classes", "input")}
@@ -78,7 +68,7 @@ def torchscript_file(bundle: Bundle, *, sides: Sequence[int] = (96, 160), tolera
 
 
 def _module(bundle: Bundle) -> nn.Module:
-    config = bundle.config
-    module = build(config.architecture, num_classes=len(config.classes), arguments_given=config.arguments).eval()
-    load_weights(module, bundle.weights)
-    return module
+    config, classes = bundle.config, len(bundle.config.classes)
+    return build(
+        config.architecture, num_classes=classes, arguments_given=config.arguments, weights=bundle.weights
+    ).eval()

@@ -17,10 +17,10 @@ from torch import nn
 from pixelwise.bundle import RECIPE, SEED, Bundle, BundleConfig, InputSpec, write_bundle
 from pixelwise.colours import for_display
 from pixelwise.data import Dataset
-from pixelwise.engine import TorchEngine, load_engine
+from pixelwise.engine import Engine, TorchEngine, load_engine
 from pixelwise.errors import EngineError, PixelwiseError
 from pixelwise.evaluate import summary
-from pixelwise.export import export_module
+from pixelwise.export import export_module, exported_part
 from pixelwise.labels import ClassTable
 from pixelwise.models import arguments, build
 from pixelwise.recipe import Recipe
@@ -64,7 +64,7 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     spec = input_spec_of(recipe, module)
     config = BundleConfig(recipe.name, recipe.model.name, complete, classes, spec, _provenance(recipe, weights))
     bundle = write_bundle(run.model, config, graph=graph, weights=tensors, force=True)
-    segmenter = _segmenter(bundle, module)
+    segmenter = Segmenter(_engine(bundle.graph, module), classes, spec)
     sources = recipe.data.val
     metrics = {
         f"{source.layout}/{source.split}": summary(segmenter, dataset)
@@ -73,13 +73,12 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     return write_bundle(run.model, replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
 
 
-def _segmenter(bundle: Bundle, module: nn.Module) -> Segmenter:
-    """ONNX Runtime on the exported graph; the module itself on a machine that trains without the runtime engines."""
-    classes, spec = bundle.config.classes, bundle.config.input_spec
+def _engine(graph: Path, module: nn.Module) -> Engine:
+    """ONNX Runtime on the exported graph; what was exported on a machine that trains without the runtime engines."""
     try:
-        return Segmenter(load_engine(bundle.graph, name="onnxruntime"), classes, spec)
+        return load_engine(graph, name="onnxruntime")
     except EngineError:
-        return Segmenter(TorchEngine(module), classes, replace(spec, output_stride=1))
+        return TorchEngine(exported_part(module))
 
 
 def _without_seed(recipe: Recipe) -> Recipe:
