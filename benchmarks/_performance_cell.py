@@ -13,16 +13,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from _common import PHOTOS
-from _performance_models import MEAN, SIZE, STD, build_module, prepare
-from pixelwise.bundle import read_bundle
+from _performance_models import MEAN, SIZE, STD, build_module, prepare, prepare_int8
 from pixelwise.engine import OpenVINOEngine, load_exported
 from pixelwise.images import read_image
 
@@ -62,13 +61,13 @@ def _runtime(name: str, runtime: str, folder: Path) -> tuple[Segment, str]:
     """What answers, and what it says that it computes in."""
     if runtime.startswith("torch"):
         return _torch(name, runtime)
-    path = prepare(name, folder).path if "int8" not in runtime else folder / f"{name}-int8"
+    prepared = partial(prepare_int8, photos=()) if "int8" in runtime else prepare  # they lie there already
     if runtime.startswith("pixelwise"):
         import pixelwise
 
-        segmenter = pixelwise.load(path, size=SIZE)
+        segmenter = pixelwise.load(prepared(name, folder).path, size=SIZE)
         return lambda pixels: segmenter.predict(pixels)[0], f"{segmenter.engine.name} {segmenter.engine.precision}"
-    return _bare(path, runtime)
+    return _bare(prepared(name, folder, whole=True).graph, runtime)
 
 
 def _torch(name: str, runtime: str) -> tuple[Segment, str]:
@@ -92,21 +91,16 @@ def _torch(name: str, runtime: str) -> tuple[Segment, str]:
     return segment, runtime
 
 
-def _bare(path: Path, runtime: str) -> tuple[Segment, str]:
+def _bare(graph: Path, runtime: str) -> tuple[Segment, str]:
     """An engine by itself, with the shortest way in and out in NumPy."""
-    logits = _logits(read_bundle(path).graph, runtime)
+    logits = _logits(graph, runtime)
     mean, scale = _normalisation()
 
     def segment(pixels: Pixels) -> Pixels:
         images = np.empty((1, 3, *pixels.shape[:2]), np.float32)
         np.subtract(pixels.transpose(2, 0, 1), mean[0], out=images[0])
         images *= scale
-        answer = logits(images)[0]
-        if answer.shape[1:] != pixels.shape[:2]:  # the default model's graph ends before its last interpolation
-            side = pixels.shape[1::-1]
-            maps = (Image.fromarray(each).resize(side, Image.Resampling.BILINEAR) for each in answer)
-            answer = np.stack([np.asarray(each) for each in maps])
-        return _class_ids(answer)
+        return _class_ids(logits(images)[0])
 
     return segment, runtime
 

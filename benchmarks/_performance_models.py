@@ -1,7 +1,8 @@
 """The networks of `performance.py`: as torch modules, and as bundles for ONNX Runtime and OpenVINO.
 
 Weights are random but for the default model's, as the time of a network of these kinds does not depend on them. Those
-of a network and of its bundle are the same.
+of a network and of its bundles are the same. A network that pixelwise exports as far as its last interpolation has two:
+that one, and the whole network, as anybody else would export it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = ("fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")
 SMP = {"smp-unet-resnet34": "resnet34", "smp-unet-lite0": "tu-tf_efficientnet_lite0"}
 DEFAULT = "default"
+WITH_SCORES = (*TORCHVISION, DEFAULT)
+"""Those that pixelwise exports as far as their last interpolation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +96,39 @@ def _torchvision(name: str) -> nn.Module:
     return Logits()
 
 
-def prepare(name: str, folder: Path) -> Bundle:
-    """The network as a bundle, made where it is not there yet."""
-    if name == DEFAULT:
+def prepare(name: str, folder: Path, *, whole: bool = False) -> Bundle:
+    """The network as a bundle, made where it is not there yet: as pixelwise exports it, or whole."""
+    whole = whole and name in WITH_SCORES
+    if name == DEFAULT and not whole:
         return find_model(name)
-    path = folder / name
+    path = folder / (f"{name}-whole" if whole else name)
     if path.is_dir():
         return read_bundle(path)
-    print(f"exporting {name}", file=sys.stderr)
+    print(f"exporting {path.name}", file=sys.stderr)
     from pixelwise.export import export_module
 
-    graph, weights = export_module(_exportable(name))
-    spec = InputSpec(mean=MEAN, std=STD, long_side=SIZE, size_multiple=32)
-    return write_bundle(path, BundleConfig(name, name, {}, VOC, spec), graph=graph, weights=weights)
+    module = _exportable(name, whole=whole)
+    graph, weights = export_module(module)
+    stride = int(getattr(module, "output_stride", 1))
+    spec = InputSpec(mean=MEAN, std=STD, long_side=SIZE, size_multiple=32, output_stride=stride)
+    return write_bundle(path, BundleConfig(path.name, name, {}, VOC, spec), graph=graph, weights=weights)
 
 
-def _exportable(name: str) -> nn.Module:
-    """The same network; TensorFlow's padding, which goes by the size of the photo, is written out for even sizes.
+def _exportable(name: str, *, whole: bool) -> nn.Module:
+    """The same network, with `scores` or without.
 
-    With free sizes the exporter would not come to an end.
+    TensorFlow's padding, which goes by the size of the photo, is written out for even sizes: with free sizes the
+    exporter would not come to an end.
     """
+    from pixelwise.models import build
+
     module = build_module(name)
+    if name in TORCHVISION and not whole:
+        ours = build(name, num_classes=CLASSES, arguments_given={"auxiliary": False})
+        ours.load_state_dict(module.get_submodule("network").state_dict())
+        return ours
+    if name == DEFAULT:
+        return _without_scores(module)
     if SMP.get(name, "").startswith("tu-tf_"):
         from pixelwise.models.encoders import create_encoder
 
@@ -124,12 +139,30 @@ def _exportable(name: str) -> nn.Module:
     return module
 
 
-def prepare_int8(name: str, folder: Path, photos: Sequence[Path]) -> Bundle:
+def _without_scores(network: nn.Module) -> nn.Module:
+    from torch import Tensor, nn
+
+    class Whole(nn.Module):
+        """What a network answers, and nothing else of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.network(x)
+            return logits
+
+    return Whole()
+
+
+def prepare_int8(name: str, folder: Path, photos: Sequence[Path], *, whole: bool = False) -> Bundle:
     """The same in 8-bit integers: ranges from a few photos, no accuracy control, as random weights have none."""
-    path = folder / f"{name}-int8"
+    bundle = prepare(name, folder, whole=whole)
+    path = folder / f"{bundle.path.name}-int8"
     if path.is_dir():
         return read_bundle(path)
-    print(f"quantizing {name}", file=sys.stderr)
+    print(f"quantizing {bundle.path.name}", file=sys.stderr)
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
@@ -140,7 +173,6 @@ def prepare_int8(name: str, folder: Path, photos: Sequence[Path]) -> Bundle:
     from pixelwise.images import read_image
     from pixelwise.quantization import quantize_without_control
 
-    bundle = prepare(name, folder)
     shown = load(bundle.path, engine="openvino", precision="fp32", size=SIZE)
     inputs = [shown.network_input(read_image(photo).pixels) for photo in photos]
     model = quantize_without_control(openvino_core().read_model(str(bundle.graph)), inputs)

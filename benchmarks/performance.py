@@ -115,7 +115,8 @@ def main() -> None:
     wanted = options.only or PARTS
     names = [network.name for network in NETWORKS if network.name in wanted]
     for name in names:
-        prepare_int8(name, options.work, photos[:CALIBRATION])
+        for whole in (False, True):
+            prepare_int8(name, options.work, photos[:CALIBRATION], whole=whole)
     multiply_adds = {name: count_multiply_adds(prepare(name, options.work).graph, SIZE, SIZE) or 0 for name in names}
     plan: dict[str, Measure] = {"peak/0": _matrix_multiply}
     if "folder" in wanted:

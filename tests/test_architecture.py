@@ -45,8 +45,8 @@ LAYERS = (
     ),
     Layer(
         "part",
-        runtime="panel picture_streams geotiff bootstrap boundary bundle data calibration matching conventions"
-        " significance advise",
+        runtime="interpolation panel picture_streams geotiff bootstrap boundary bundle data calibration matching"
+        " conventions significance advise",
         training="acceleration models optimization",
     ),
     Layer(

@@ -97,7 +97,8 @@ def test_one_of_each_family_can_be_exported_and_sees_photos_of_any_size(name: st
             nn.init.normal_(part.weight, std=0.05)
     graph, weights = export_module(module)
     multiple = int(getattr(module, "size_multiple", 32))
-    config = BundleConfig(name, name, SMALL.get(name, {}), FOUR, InputSpec((0.5,) * 3, (0.5,) * 3, 64, multiple))
+    spec = InputSpec((0.5,) * 3, (0.5,) * 3, 64, multiple, output_stride=int(getattr(module, "output_stride", 1)))
+    config = BundleConfig(name, name, SMALL.get(name, {}), FOUR, spec)
     bundle = write_bundle(tmp_path / "model", config, graph=graph, weights=weights)
     to_openvino(bundle, tmp_path / "new", precision="fp32")
     before, after = load_engine(bundle.graph, name="openvino", precision="fp32"), None

@@ -21,6 +21,7 @@ from pixelwise.masks import read_index_mask
 
 torch = pytest.importorskip("torch", reason="converting needs torch")
 torchvision = pytest.importorskip("torchvision", reason="converting needs torchvision")
+functional = torch.nn.functional
 
 NAME = "deeplabv3_mobilenet_v3_large"
 FILE = "deeplabv3_mobilenet_v3_large-fc3c493d.pth"
@@ -124,8 +125,9 @@ def test_it_answers_as_torchvision_does_and_a_damaged_one_is_made_anew(
     shutil.copy(weights, home.downloads)
     chosen = torchvision.models.get_weight("DeepLabV3_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1")
     photo = Image.open(PHOTOS / "chelsea.png").convert("RGB").resize((640, 520))  # as torchvision's preset scales it
-    with torch.inference_mode():
-        expected = network(chosen.transforms()(photo)[None])["out"][0].argmax(0).numpy()
+    with torch.inference_mode():  # as torchvision does, but for interpolating probabilities in place of logits
+        scores = network.classifier(network.backbone(chosen.transforms()(photo)[None])["out"])
+        expected = functional.interpolate(scores.softmax(1), size=(520, 640), mode="bilinear")[0].argmax(0).numpy()
     assert len(np.unique(expected)) > 2
     answer = api.load(NAME, engine="onnxruntime")(np.asarray(photo))
     assert (answer.mask == expected).mean() >= 0.9999

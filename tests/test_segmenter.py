@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
+import pixelwise.interpolation
 import pixelwise.scaling
-import pixelwise.segmenter
 from helpers import COLOURS, PHOTOS, SPEC, ColourEngine, colourful_photo
 from pixelwise import load
 from pixelwise.bundle import InputSpec
 from pixelwise.errors import EngineError, ImageError
 from pixelwise.images import Limits, read_image
+from pixelwise.interpolation import _candidates
 from pixelwise.labels import ClassTable
 from pixelwise.segmenter import Segmenter
 from pixelwise.tiling import Tiling
@@ -27,12 +28,12 @@ class Answers:
     name = "answers"
     precision = "fp32"
 
-    def __init__(self, logits: np.ndarray) -> None:
-        self.logits = logits
+    def __init__(self, logits: np.ndarray, stride: int = 1) -> None:
+        self.logits, self.stride = logits, stride
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        _, height, width = self.logits.shape
-        padding = (images.shape[2] - height, images.shape[3] - width)
+        cells = (-(-length // self.stride) for length in images.shape[2:])
+        padding = [there - length for there, length in zip(cells, self.logits.shape[1:], strict=True)]
         return np.pad(self.logits, ((0, 0), (0, padding[0]), (0, padding[1])))[None]
 
 
@@ -150,7 +151,7 @@ def test_the_answer_is_that_of_all_classes_interpolated_in_full(seen: tuple[int,
 
 
 def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pixelwise.segmenter, "_STRIP_PIXELS", 500)
+    monkeypatch.setattr(pixelwise.interpolation, "_STRIP_PIXELS", 500)
     generator = np.random.default_rng(1)
     for photo, seen in (((103, 49), (64, 30)), ((97, 131), (24, 32)), ((40, 700), (4, 64))):
         logits = smooth_logits(generator, 6, *seen)
@@ -167,7 +168,7 @@ def test_classes_that_cannot_win_are_not_interpolated():
     logits = np.zeros((20, 8, 8), np.float32)
     logits[3] = np.linspace(9, 0, 8)
     logits[11] = np.linspace(0, 9, 8)
-    assert pixelwise.segmenter._candidates(softmax(logits, axis=0)) == [3, 11]
+    assert _candidates(softmax(logits, axis=0), magnified=True) == [3, 11]
 
 
 def test_where_the_answer_is_smaller_a_class_may_win_that_is_nowhere_the_first():
@@ -261,25 +262,32 @@ def test_tiles_of_the_default_model_equal_the_whole_on_a_real_photo():
 
 
 class CoarseEngine(ColourEngine):
-    """Answers for the mean of 4 x 4 pixels."""
+    """Answers for the mean of 4 x 4 pixels, or of a little less where it is given a size that 4 does not divide."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        batch, channels, height, width = super().__call__(images).shape
-        cells = super().__call__(images).reshape(batch, channels, height // 4, 4, width // 4, 4)
-        return cells.mean(axis=(3, 5))
+        height, width = (-(-length // 4) for length in images.shape[2:])
+        return np.stack([[resized(each, height, width) for each in answer] for answer in super().__call__(images)])
 
 
-def coarse_segmenter(**settings: Any) -> Segmenter:
-    return Segmenter(CoarseEngine(), COLOURS, replace(SPEC, output_stride=4), size="native", **settings)
+def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize((width, height), Image.Resampling.BOX))
+
+
+def coarse_segmenter(multiple: int = 32, **settings: Any) -> Segmenter:
+    spec = replace(SPEC, size_multiple=multiple, output_stride=4)
+    return Segmenter(CoarseEngine(), COLOURS, spec, size="native", **settings)
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("tiling", [Tiling(1024, 512), Tiling(128, 64)])
 @pytest.mark.parametrize("shape", [(200, 333), (129, 128), (33, 501), (50, 70), (203, 131)])
-def test_an_answer_at_a_stride_lies_where_the_whole_one_does(shape: tuple[int, int], tiling: Tiling, flip: bool):
+@pytest.mark.parametrize("multiple", [32, 1])
+def test_an_answer_at_a_stride_lies_where_the_whole_one_does(
+    shape: tuple[int, int], tiling: Tiling, multiple: int, flip: bool
+):
     photo = colourful_photo(*shape)
     whole, _ = colour_segmenter(size="native").predict(photo)
-    mask, confidence = coarse_segmenter(tiling=tiling, flip=flip).predict(photo)
+    mask, confidence = coarse_segmenter(multiple, tiling=tiling, flip=flip).predict(photo)
     assert mask.shape == confidence.shape == shape
     inner = np.s_[4:-4, 4:-4]
     same = {
@@ -288,10 +296,18 @@ def test_an_answer_at_a_stride_lies_where_the_whole_one_does(shape: tuple[int, i
         for x in (-1, 0, 1)
     }
     assert max(same, key=lambda shift: same[shift]) == (0, 0), same
-    assert same[0, 0] > 0.97
-    answers = coarse_segmenter(tiling=tiling, flip=flip).probabilities(photo)
+    assert same[0, 0] > 0.96
+    answers = coarse_segmenter(multiple, tiling=tiling, flip=flip).probabilities(photo)
     assert (answers.argmax(axis=0) == mask).mean() > 0.9999
     np.testing.assert_allclose(answers.sum(axis=0), 1, atol=1e-5)
+
+
+def test_the_answer_of_a_network_that_takes_any_size_stands_for_the_whole_photo():
+    logits = smooth_logits(np.random.default_rng(3), 5, 13, 17)
+    spec = replace(SPEC, size_multiple=1, output_stride=4)
+    segmenter = Segmenter(Answers(logits, 4), table(5), spec, size="native")
+    _, expected = expected_answer(logits, 50, 66)
+    np.testing.assert_allclose(segmenter.probabilities(colourful_photo(50, 66)), expected, atol=1e-5)
 
 
 def test_tiles_at_a_stride_equal_the_whole():

@@ -50,7 +50,8 @@ class InputSpec:
         size_multiple: height and width are padded to a multiple of this, in pixels, with the mean colour.
         channel_order: always "RGB"; written down so that other readers need not guess.
         short_side: shorter side that photos are scaled to, in pixels, as torchvision's weights want it.
-        output_stride: the network answers with logits for so many pixels each way; it divides `size_multiple`.
+        output_stride: the network answers with logits for so many pixels each way, rounded up, which stand for the
+            whole of what it was given. It divides `size_multiple`, unless that is 1: then the network takes any size.
     """
 
     mean: tuple[float, float, float]
@@ -71,7 +72,7 @@ class InputSpec:
                 "One of long_side and short_side must be given, it and size_multiple must be positive, and "
                 "channel_order must be RGB."
             )
-        if self.output_stride < 1 or self.size_multiple % self.output_stride:
+        if self.output_stride < 1 or (self.size_multiple > 1 and self.size_multiple % self.output_stride):
             raise BundleError(f"output_stride {self.output_stride} must divide size_multiple, {self.size_multiple}.")
 
     def size_seen(self, height: int, width: int) -> tuple[int, int]:

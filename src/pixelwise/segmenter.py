@@ -14,13 +14,13 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pixelwise.bundle import InputSpec
 from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source
 from pixelwise.engine import Engine
 from pixelwise.errors import EngineError
 from pixelwise.images import Photo, read_image
+from pixelwise.interpolation import Box, decide, magnify
 from pixelwise.labels import ClassTable
 from pixelwise.rows import Rows
 from pixelwise.scaling import shrink
@@ -31,11 +31,7 @@ Size = int | Literal["native"] | None
 """Longer side of what the network sees, in pixels: a number, the photo's own, or None for the model's."""
 
 Advance = Callable[[float], None]
-Box = tuple[float, float, float, float]
-"""Left, upper, right and lower edge, as Pillow orders them."""
-
 _ALL: Block = (slice(None), slice(None))
-_STRIP_PIXELS = 1 << 21  # of the photo, at a time, where an answer is scaled to it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,11 +141,11 @@ class Segmenter:
         height, width = photo.shape[:2]
         seen = self._seen(photo)
         if max(seen.shape[:2]) <= self.tiling.size:
-            for top, mask, confidence in _decide(self._probabilities(seen[:]), height, width, box=self._shown(seen)):
+            for top, mask, confidence in decide(self._probabilities(seen[:]), height, width, box=self._shown(seen)):
                 yield Piece(0, (slice(top, top + len(mask)), slice(0, width)), mask, confidence)
             return
         for row, (rows, columns), box, values in self._tiles(seen, height, width, advance, first_row):
-            strips = _decide(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
+            strips = decide(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
             for top, mask, confidence in strips:
                 strip = slice(rows.start + top, rows.start + top + len(mask))
                 yield Piece(row, (strip, columns), mask, confidence)
@@ -176,10 +172,10 @@ class Segmenter:
         height, width = pixels.shape[:2]
         seen = self._seen(pixels)
         if max(seen.shape[:2]) <= self.tiling.size:
-            return _magnify(self._probabilities(seen[:]), height, width, box=self._shown(seen))
+            return magnify(self._probabilities(seen[:]), height, width, box=self._shown(seen))
         answer = np.empty((len(self.classes), height, width), np.float32)
         for _, (rows, columns), box, values in self._tiles(seen, height, width):
-            answer[:, rows, columns] = _magnify(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
+            answer[:, rows, columns] = magnify(values, rows.stop - rows.start, columns.stop - columns.start, box=box)
         return answer
 
     def _seen(self, photo: Rows) -> Rows:
@@ -227,20 +223,24 @@ class Segmenter:
 
     def _shown(self, seen: Rows) -> Box:
         """The part of the network's answer, in its own rows and columns, that is no padding."""
-        stride = self.input_spec.output_stride
-        return 0, 0, seen.shape[1] / stride, seen.shape[0] / stride
+        height, width = seen.shape[:2]
+        return 0, 0, width * self._cells(width), height * self._cells(height)
+
+    def _cells(self, length: int) -> float:
+        """Rows of the network's answer for a row of what it is given, where that has so many before padding."""
+        padded = length + -length % self.input_spec.size_multiple
+        return math.ceil(padded / self.input_spec.output_stride) / padded
 
     def _kept(self, tile: NDArray[np.uint8], kept: Block) -> Probabilities:
         """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept of a tile, at the tile's own size."""
-        stride = self.input_spec.output_stride
-        if stride == 1:
+        if self.input_spec.output_stride == 1:
             return self._probabilities(tile, kept)
-        # One more cell all around, so that it does not show where a block ends.
-        rows, columns = (slice(max(0, span.start // stride - 1), -(-span.stop // stride) + 1) for span in kept)
-        upper, lower = (edge / stride - rows.start for edge in (kept[0].start, kept[0].stop))
-        left, right = (edge / stride - columns.start for edge in (kept[1].start, kept[1].stop))
+        (rows, upper, lower), (columns, left, right) = (
+            _around(span.start * cells, span.stop * cells)
+            for span, cells in zip(kept, map(self._cells, tile.shape[:2]), strict=True)
+        )
         height, width = (span.stop - span.start for span in kept)
-        return _magnify(self._probabilities(tile, (rows, columns)), height, width, box=(left, upper, right, lower))
+        return magnify(self._probabilities(tile, (rows, columns)), height, width, box=(left, upper, right, lower))
 
     def _probabilities(self, pixels: NDArray[np.uint8], kept: Block = _ALL) -> Probabilities:
         """uint8 (h, w, 3) -> float32 (C, h', w') of what is kept; it, and the block, count at the output stride."""
@@ -273,7 +273,7 @@ class Segmenter:
                 f"The network tells {len(logits)} classes apart, its class table names {len(self.classes)}."
             )
         stride = self.input_spec.output_stride
-        if tuple(length * stride for length in logits.shape[1:]) != batch.shape[2:]:
+        if logits.shape[1:] != tuple(math.ceil(length / stride) for length in batch.shape[2:]):
             raise EngineError(f"The network answers at another size than 1 in {stride}, as its configuration has it.")
         return logits
 
@@ -296,6 +296,12 @@ def _softmax(logits: NDArray[np.float32]) -> Probabilities:
     return probabilities
 
 
+def _around(start: float, stop: float) -> tuple[slice, float, float]:
+    """The cells of a span and one more at both ends, so that it does not show where it ends; where it lies in them."""
+    cells = slice(max(0, math.floor(start) - 1), math.ceil(stop) + 1)
+    return cells, start - cells.start, stop - cells.start
+
+
 def _magnified(span: slice, factor: float) -> tuple[tuple[int, int], tuple[float, float]]:
     """The photo's rows whose middle lies in a span of the network's, and how much of that span they show.
 
@@ -310,91 +316,3 @@ def _magnified(span: slice, factor: float) -> tuple[tuple[int, int], tuple[float
     """
     first, last = (math.ceil(edge * factor - 0.5) for edge in (span.start, span.stop))
     return (first, last), (first / factor - span.start, last / factor - span.start)
-
-
-def _decide(
-    probabilities: Probabilities, height: int, width: int, *, box: Box | None = None
-) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.float16]]]:
-    """The most probable class of each pixel after bilinear interpolation, strip by strip.
-
-    Args:
-        probabilities: float32 (C, h, w).
-        height: of the answer.
-        width: likewise.
-        box: the part of h x w that the answer shows, by default all of it; beyond the edge, values go on as they end.
-
-    Yields:
-        the strip's first row; class ids uint8 (rows, width), their probabilities float16 (rows, width).
-    """
-    if not height * width:  # a tile that lies between the middles of two pixels
-        return
-    probabilities, (left, upper, right, lower) = _with_all_of(probabilities, box)
-    step = (lower - upper) / height
-    candidates = list(range(len(probabilities))) if step > 1 or right - left > width else _candidates(probabilities)
-    rows = max(1, _STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        strip = (left, upper + top * step, right, upper + bottom * step)
-        best = _interpolate(probabilities[candidates[0]], bottom - top, width, strip)
-        ids = np.full(best.shape, candidates[0], np.uint8)
-        for candidate in candidates[1:]:
-            rival = _interpolate(probabilities[candidate], bottom - top, width, strip)
-            ids[rival > best] = candidate
-            best = np.maximum(best, rival)
-        yield top, ids, best.astype(np.float16)
-
-
-def _magnify(probabilities: Probabilities, height: int, width: int, *, box: Box | None = None) -> Probabilities:
-    """All classes after bilinear interpolation: (C, h, w) -> (C, height, width); as for `_decide`."""
-    answer = np.empty((len(probabilities), height, width), np.float32)
-    if answer.size:
-        probabilities, box = _with_all_of(probabilities, box)
-        for values, out in zip(probabilities, answer, strict=True):
-            out[:] = _interpolate(values, height, width, box)
-    return answer
-
-
-def _with_all_of(probabilities: Probabilities, box: Box | None) -> tuple[Probabilities, Box]:
-    """The values, going on as they end where the box lies beyond them, and the box in them; None is all of them."""
-    left, upper, right, lower = box or (0, 0, probabilities.shape[2], probabilities.shape[1])
-    beyond = max(-left, -upper, right - probabilities.shape[2], lower - probabilities.shape[1])
-    if beyond <= 0:
-        return probabilities, (left, upper, right, lower)
-    pad = math.ceil(beyond)
-    probabilities = np.pad(probabilities, ((0, 0), (pad, pad), (pad, pad)), mode="edge")
-    return probabilities, (left + pad, upper + pad, right + pad, lower + pad)
-
-
-def _candidates(probabilities: Probabilities) -> list[int]:
-    """The classes that can win somewhere under interpolation, in the order of their ids; most photos have a handful.
-
-    Only where the answer is not smaller than the values: between four neighbours an interpolated class lies between its
-    least and its greatest of the four, so one whose greatest is below another's least cannot win there. The answer is
-    the same as with all classes. The most probable are looked at first: below what they nowhere fall short of, most
-    others stay everywhere, which their greatest value alone tells.
-    """
-    highest = probabilities.max(axis=(1, 2))
-    can_win: list[int] = []
-    floor = _of_neighbours(np.minimum, probabilities[highest.argmax()])  # what a winner has at the least
-    for i in np.argsort(-highest):
-        if highest[i] < floor.min():
-            break
-        if (_of_neighbours(np.maximum, probabilities[i]) >= floor).any():
-            can_win.append(int(i))
-            np.maximum(floor, _of_neighbours(np.minimum, probabilities[i]), out=floor)
-    return sorted(can_win)
-
-
-def _of_neighbours(choose: np.ufunc, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The least or the greatest of each four neighbours: (h, w) -> (h - 1, w - 1), an axis of length 1 as it is."""
-    rows = choose(values[:-1], values[1:]) if len(values) > 1 else values
-    found: NDArray[np.float32] = choose(rows[:, :-1], rows[:, 1:]) if rows.shape[1] > 1 else rows.copy()
-    return found
-
-
-def _interpolate(values: NDArray[np.float32], height: int, width: int, box: Box) -> NDArray[np.float32]:
-    """The part of float32 (h, w) that lies in `box`, scaled to (height, width)."""
-    left, upper, right, lower = box
-    if (right - left, lower - upper) == (width, height) and left == int(left) and upper == int(upper):
-        return values[int(upper) : int(lower), int(left) : int(right)].copy()
-    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR, box=box))

@@ -137,7 +137,8 @@ class MobileNetV3(nn.Sequential):
 def _deeplabv3(depth: int, *, num_classes: int, output_stride: int, auxiliary: bool) -> BackboneWithHeads:
     backbone = DilatedResNet(depth, output_stride=output_stride)
     aux_classifier = FCNHead(MIDDLE_CHANNELS, num_classes) if auxiliary else None
-    return BackboneWithHeads(backbone, DeepLabHead(FINAL_CHANNELS, num_classes, RATES[output_stride]), aux_classifier)
+    head = DeepLabHead(FINAL_CHANNELS, num_classes, RATES[output_stride])
+    return BackboneWithHeads(backbone, head, aux_classifier, output_stride=output_stride)
 
 
 EXPLANATION = (
@@ -205,4 +206,4 @@ def deeplabv3_mobilenet_v3_large(*, num_classes: int, auxiliary: bool = True) ->
     """DeepLabV3 on MobileNetV3-Large, with an auxiliary head in training if wanted."""
     aux_classifier = FCNHead(MobileNetV3.MIDDLE_CHANNELS, num_classes) if auxiliary else None
     head = DeepLabHead(MobileNetV3.FINAL_CHANNELS, num_classes, RATES[8])
-    return BackboneWithHeads(MobileNetV3(), head, aux_classifier)
+    return BackboneWithHeads(MobileNetV3(), head, aux_classifier, output_stride=16)

@@ -25,7 +25,8 @@ PAPER = replace(fcn.PAPER, figure="Figure 1")
 
 def _fcn(depth: int, *, num_classes: int, auxiliary: bool) -> BackboneWithHeads:
     aux_classifier = FCNHead(MIDDLE_CHANNELS, num_classes) if auxiliary else None
-    return BackboneWithHeads(DilatedResNet(depth), FCNHead(FINAL_CHANNELS, num_classes), aux_classifier)
+    classifier = FCNHead(FINAL_CHANNELS, num_classes)
+    return BackboneWithHeads(DilatedResNet(depth), classifier, aux_classifier, output_stride=8)
 
 
 EXPLANATION = (

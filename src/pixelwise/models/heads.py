@@ -35,15 +35,19 @@ class BackboneWithHeads(nn.Module):
         backbone: (B, 3, H, W) -> a map from its middle and its last one.
         classifier: scores the last map.
         aux_classifier: scores the one from the middle, in training only; None for none.
+        output_stride: of the last map.
     """
 
     size_multiple = 1  # convolutions and pooling take any size, and the answer is interpolated to the photo's
 
-    def __init__(self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None) -> None:
+    def __init__(
+        self, backbone: nn.Module, classifier: nn.Module, aux_classifier: nn.Module | None, *, output_stride: int
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = classifier
         self.aux_classifier = aux_classifier
+        self.output_stride = output_stride
 
     def forward(self, x: Tensor) -> Tensor | WithAuxiliary:
         """(B, 3, H, W) -> (B, num_classes, H, W) logits, for any H, W >= 1; in training with the auxiliary ones."""
@@ -52,6 +56,12 @@ class BackboneWithHeads(nn.Module):
         logits = _resize(self.classifier(final), size)
         if self.training and self.aux_classifier is not None:
             return WithAuxiliary(logits, _resize(self.aux_classifier(middle), size))
+        return logits
+
+    def scores(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, num_classes, ceil(H / s), ceil(W / s)) logits; s is `output_stride`."""
+        _, final = self.backbone(x)
+        logits: Tensor = self.classifier(final)
         return logits
 
     def load_encoder(self, weights: str | Path) -> None:
