@@ -2,7 +2,7 @@
 
 A folder of n photos of 640x480 goes through `python -m pixelwise segment`, a whole process each time, for every engine
 and precision. Start and seconds a photo are a line fitted to the medians; where ONNX Runtime's line and OpenVINO's
-cross is the break-even that `engine.MANY_PHOTOS` stands for. Warm latency is array to mask within one process.
+cross is the break-even that `engine.MUCH_WORK` stands for. Warm latency is array to mask within one process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from _common import (
     versions,
     weights,
 )
-from pixelwise.engine import MANY_PHOTOS
+from pixelwise.catalogue import find_model, work_of_photo
+from pixelwise.engine import MUCH_WORK
 from pixelwise.errors import EngineError
 
 Configuration = tuple[Literal["onnxruntime", "openvino"], Literal["fp32", "bf16"]]
@@ -54,7 +55,7 @@ def main() -> None:
             count: _cold(folder, count, options.model, list(warm), options.repetitions)
             for count, folder in folders.items()
         }
-    _print(report, warm, cold)
+    _print(report, options.model, warm, cold)
     report.finish()
 
 
@@ -119,7 +120,7 @@ def _name(configuration: Configuration) -> str:
     return " ".join(configuration)
 
 
-def _print(report: Report, warm: dict[Configuration, float], cold: dict[int, dict[str, list[Run]]]) -> None:
+def _print(report: Report, model: str, warm: dict[Configuration, float], cold: dict[int, dict[str, list[Run]]]) -> None:
     rows, lines = [], {}
     for key, latency in warm.items():
         name = _name(key)
@@ -138,7 +139,9 @@ def _print(report: Report, warm: dict[Configuration, float], cold: dict[int, dic
         crossing = _break_even(lines[first], lines[key])
         report.figures[_name(key)]["break-even photos"] = crossing
         where = f"at {crossing:.1f} photos" if math.isfinite(crossing) else "nowhere on these figures"
-        report.show(f"{_name(key)} overtakes {_name(first)} {where}; MANY_PHOTOS is {MANY_PHOTOS}.")
+        report.show(f"{_name(key)} overtakes {_name(first)} {where}.")
+    if each := work_of_photo(find_model(model).config):
+        report.show(f"`auto` takes OpenVINO from {math.ceil(MUCH_WORK / each)} photos on.")
 
 
 def _break_even(first: tuple[float, float], second: tuple[float, float]) -> float:

@@ -4,15 +4,18 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, SPEC
+from pixelwise.api import load
 from pixelwise.bundle import read_bundle
-from pixelwise.engine import MANY_PHOTOS, Engine, OnnxRuntimeEngine, OpenVINOEngine, choose_engine, load_engine
+from pixelwise.catalogue import work_of_photo
+from pixelwise.engine import MUCH_WORK, Engine, OnnxRuntimeEngine, OpenVINOEngine, choose_engine, load_engine
 from pixelwise.errors import EngineError
 
 GRAPH = DEFAULT_BUNDLE / "model.onnx"
@@ -84,20 +87,45 @@ def test_an_input_that_does_not_fit_is_refused(engines: dict[str, Engine], name:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "photos", "chosen"),
+    ("name", "precision", "work", "chosen"),
     [
-        ("auto", "auto", 1, ("onnxruntime", "auto")),
-        ("auto", "fp32", MANY_PHOTOS - 1, ("onnxruntime", "fp32")),
-        ("auto", "auto", MANY_PHOTOS, ("openvino", "auto")),
+        ("auto", "auto", 1e9, ("onnxruntime", "auto")),
+        ("auto", "fp32", 0.99 * MUCH_WORK, ("onnxruntime", "fp32")),
+        ("auto", "auto", MUCH_WORK, ("openvino", "auto")),
         ("auto", "auto", None, ("openvino", "auto")),
-        ("auto", "bf16", 1, ("openvino", "bf16")),
+        ("auto", "bf16", 1e9, ("openvino", "bf16")),
         ("onnxruntime", "auto", None, ("onnxruntime", "auto")),
-        ("onnxruntime", "bf16", 1, ("onnxruntime", "bf16")),
-        ("openvino", "fp32", 1, ("openvino", "fp32")),
+        ("onnxruntime", "bf16", 1e9, ("onnxruntime", "bf16")),
+        ("openvino", "fp32", 1e9, ("openvino", "fp32")),
     ],
 )
-def test_auto_goes_by_the_number_of_photos_and_the_precision(name, precision, photos, chosen):
-    assert choose_engine(name, precision, photos=photos) == chosen
+def test_auto_goes_by_the_work_and_the_precision(name, precision, work, chosen):
+    assert choose_engine(name, precision, work=work) == chosen
+
+
+@pytest.mark.parametrize(
+    ("photos", "size", "engine"),
+    [
+        (1, None, "onnxruntime"),
+        (51, None, "onnxruntime"),
+        (52, None, "openvino"),
+        (12, 768, "onnxruntime"),
+        (14, 768, "openvino"),
+        (None, None, "openvino"),
+        (1, "native", "openvino"),
+    ],
+)
+def test_the_work_is_that_of_all_photos_as_the_network_sees_them(photos, size, engine):
+    assert load(photos=photos, size=size).engine.name == engine
+
+
+def test_of_a_large_network_one_photo_is_much_work():
+    default = read_bundle(DEFAULT_BUNDLE).config
+    large = replace(default, architecture="deeplabv3_resnet50", input_spec=replace(SPEC, long_side=520))
+    assert work_of_photo(large) >= MUCH_WORK
+    assert work_of_photo(default) == pytest.approx(1.9e9, rel=0.05)
+    assert work_of_photo(default, side=768) == pytest.approx(4 * 1.9e9, rel=0.05)
+    assert work_of_photo(replace(large, architecture="of tomorrow")) is None
 
 
 def test_bf16_is_openvinos_where_the_processor_has_it_and_said_where_not():

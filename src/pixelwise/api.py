@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.bundle import CONFIG, Bundle
-from pixelwise.catalogue import DEFAULT_MODEL, cached_path, find_model, is_named, pretrained_names
+from pixelwise.bundle import CONFIG, Bundle, BundleConfig
+from pixelwise.catalogue import DEFAULT_MODEL, cached_path, find_model, is_named, pretrained_names, work_of_photo
 from pixelwise.decoding import Source
 from pixelwise.engine import Engine, EngineName, Precision, load_engine, load_exported
 from pixelwise.errors import BundleError, EngineError, PixelwiseError
@@ -35,7 +35,8 @@ def load(
     Args:
         model: a name from `pixelwise models`, or a bundle's directory. A pretrained one is fetched and converted when
             it is first used, which takes torch, and lies in the user's cache from then on.
-        engine: "onnxruntime" starts fastest, "openvino" computes fastest; "auto" goes by `photos`.
+        engine: "onnxruntime" starts fastest, "openvino" computes fastest; "auto" goes by how much
+            there is to compute.
         precision: "fp32", "bf16", or "auto": what the engine finds best on this processor.
         photos: how many will be segmented, None for many.
         size: longer side at which photos are shown to the network, in pixels, or "native"; None for the model's own.
@@ -48,13 +49,22 @@ def load(
         PixelwiseError: it is to be converted, and that takes torch, or its weights cannot be fetched.
         EngineError: the engine is not installed, or cannot run it.
     """
-    bundle = _bundle(model)
+    bundle = bundle_of(model)
     config = bundle.config
     if config.form == "openvino":
         loaded = _load_exported(bundle, engine=engine, precision=precision, streams=streams)
     else:
-        loaded = load_engine(bundle.graph, name=engine, precision=precision, photos=photos, streams=streams)
+        work = _work(config, photos, size)
+        loaded = load_engine(bundle.graph, name=engine, precision=precision, work=work, streams=streams)
     return Segmenter(loaded, config.classes, config.input_spec, size=size, flip=flip, tiling=tiling)
+
+
+def _work(config: BundleConfig, photos: int | None, size: Size) -> float | None:
+    """Multiply-adds of so many photos; None where that is not known, or depends on how large they are."""
+    if photos is None or isinstance(size, str):
+        return None
+    each = work_of_photo(config, side=size)
+    return None if each is None else photos * each
 
 
 def _load_exported(bundle: Bundle, *, engine: EngineName, precision: Precision, streams: int) -> Engine:
@@ -91,7 +101,13 @@ def _is_pretrained(model: str | Path) -> bool:
     return is_named(model) and str(model) in pretrained_names()
 
 
-def _bundle(model: str | Path) -> Bundle:
+def bundle_of(model: str | Path) -> Bundle:
+    """A model's bundle; a pretrained one is fetched and converted first, as for `load`.
+
+    Raises:
+        BundleError: as for `load`.
+        PixelwiseError: likewise.
+    """
     if not _is_pretrained(model):
         return find_model(model)
     try:

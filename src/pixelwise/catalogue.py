@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from platformdirs import user_cache_path
 
-from pixelwise.bundle import CONFIG, Bundle, read_bundle
+from pixelwise.bundle import CONFIG, Bundle, BundleConfig, read_bundle
 from pixelwise.errors import BundleError, did_you_mean
 
 DEFAULT_MODEL = "default"
@@ -70,6 +70,24 @@ def architectures() -> tuple[ArchitectureFacts, ...]:
         )
         for entry in entries
     )
+
+
+def work_of_photo(config: BundleConfig, *, side: int | None = None) -> float | None:
+    """About how many multiply-adds a photo of 4:3 takes, going by what its architecture takes as it is by default.
+
+    Args:
+        config: of the model.
+        side: longer side at which the network sees the photo, in pixels; None for the model's own.
+
+    Returns:
+        None where the architecture is none of `architectures`.
+    """
+    facts = next((facts for facts in architectures() if facts.name == config.architecture), None)
+    if facts is None:
+        return None
+    spec = config.input_spec if side is None else replace(config.input_spec, long_side=side, short_side=None)
+    height, width = spec.size_seen(480, 640)
+    return facts.multiply_adds * height * width / 512**2
 
 
 def model_names() -> list[str]:

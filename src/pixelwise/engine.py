@@ -29,8 +29,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 ENGINES: tuple[EngineName, ...] = ("auto", "onnxruntime", "openvino", "torch")
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16")
 
-MANY_PHOTOS = 32
-"""From this many photos on `auto` takes OpenVINO: it has then made up for its slower start; see `docs/engines.md`."""
+MUCH_WORK = 100e9
+"""From so many multiply-adds on `auto` takes OpenVINO: its slower start has paid by then; see `docs/engines.md`."""
 
 
 class Engine(Protocol):
@@ -56,20 +56,20 @@ class Engine(Protocol):
         ...
 
 
-def choose_engine(name: EngineName, precision: Precision, *, photos: int | None) -> tuple[EngineName, Precision]:
+def choose_engine(name: EngineName, precision: Precision, *, work: float | None) -> tuple[EngineName, Precision]:
     """Resolve `auto`.
 
     Args:
         name: what was asked for.
         precision: likewise. bf16 needs OpenVINO.
-        photos: how many photos are to be segmented; None for "unknown, probably many".
+        work: multiply-adds of all photos that are to be segmented; None for "unknown, probably much".
 
     Returns:
         an engine and a precision; the precision stays "auto" where the engine decides by the processor.
     """
     if name == "auto":
-        many = photos is None or photos >= MANY_PHOTOS
-        name = "openvino" if many or precision == "bf16" else "onnxruntime"
+        much = work is None or work >= MUCH_WORK
+        name = "openvino" if much or precision == "bf16" else "onnxruntime"
     return name, precision
 
 
@@ -78,7 +78,7 @@ def load_engine(
     *,
     name: EngineName = "auto",
     precision: Precision = "auto",
-    photos: int | None = 1,
+    work: float | None = None,
     threads: int = 0,
     streams: int = 1,
 ) -> Engine:
@@ -86,9 +86,9 @@ def load_engine(
 
     Args:
         model: the ONNX file; weights that it keeps outside lie beside it.
-        name: the engine; "auto" chooses by the number of photos. "torch" cannot run ONNX files: use `TorchEngine`.
+        name: the engine; "auto" chooses by the work. "torch" cannot run ONNX files: use `TorchEngine`.
         precision: "auto" is fp32 on ONNX Runtime and, on OpenVINO, bf16 where the processor has instructions for it.
-        photos: how many photos are to be segmented, None for many; only "auto" looks at it.
+        work: as for `choose_engine`.
         threads: of computation; 0 for one a core, or as many as a container's quota is worth.
         streams: calls that are computed at once, each on its own thread of the caller's. They share the threads of
             computation: less for one photo alone, more for many together.
@@ -96,7 +96,7 @@ def load_engine(
     Raises:
         EngineError: the engine is not installed, refuses the model, or cannot compute in that precision.
     """
-    name, precision = choose_engine(name, precision, photos=photos)
+    name, precision = choose_engine(name, precision, work=work)
     if name == "onnxruntime":
         each = max(1, cores() // streams) if streams > 1 else 0
         return OnnxRuntimeEngine(model, precision=precision, threads=threads or each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 import re
 import time
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 from platformdirs import user_cache_path
 
-from pixelwise.api import load
+from pixelwise.api import bundle_of, load
+from pixelwise.catalogue import work_of_photo
 from pixelwise.cost import measure_latencies
-from pixelwise.engine import MANY_PHOTOS, Engine, openvino_core
+from pixelwise.engine import MUCH_WORK, Engine, openvino_core
 from pixelwise.errors import EngineError
 from pixelwise.machine import core_quota, cores, memory, processor
 
@@ -71,13 +73,20 @@ def info(model: str | Path) -> Info:
         PixelwiseError: it is to be converted, and that takes torch, or its weights cannot be fetched.
     """
     kinds = _instructions()
-    cases = ((f"up to {MANY_PHOTOS - 1}", 1), ("more, or served", None))
     return Info(
         machine=_machine(kinds),
-        choices=tuple(_choice(model, words, photos, kinds) for words, photos in cases),
+        choices=tuple(_choice(model, words, photos, kinds) for words, photos in _cases(model)),
         versions={name: _version(name) for name in _ENGINES},
         extras=_extras(),
     )
+
+
+def _cases(model: str | Path) -> list[tuple[str, int | None]]:
+    """The numbers of photos between which `auto` tells apart, in words, and one of each."""
+    config = bundle_of(model).config
+    each = work_of_photo(config) if config.form == "onnx" else None
+    few = math.ceil(MUCH_WORK / each) - 1 if each else 0
+    return [(f"up to {few}", 1), ("more, or served", None)] if few else [("any", None)]
 
 
 def _machine(kinds: tuple[str, ...]) -> dict[str, str]:
