@@ -152,6 +152,7 @@ def test_the_answer_is_that_of_all_classes_interpolated_in_full(seen: tuple[int,
 
 def test_strips_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pixelwise.interpolation, "_STRIP_PIXELS", 500)
+    monkeypatch.setattr(pixelwise.interpolation, "_BLOCK", 17)
     generator = np.random.default_rng(1)
     for photo, seen in (((103, 49), (64, 30)), ((97, 131), (24, 32)), ((40, 700), (4, 64))):
         logits = smooth_logits(generator, 6, *seen)

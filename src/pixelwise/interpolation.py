@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from pixelwise.tiling import Probabilities
 Box = tuple[float, float, float, float]
 """Left, upper, right and lower edge, as Pillow orders them."""
 
-_STRIP_PIXELS = 1 << 18  # of the answer, at a time: what a core's own cache holds
+_BLOCK = 384  # rows and columns of the answer that are decided at a time, among the classes that can win there
+_STRIP_PIXELS = 1 << 18  # likewise, where nothing is magnified: what a core's own cache holds
 
 
 def decide(
@@ -34,20 +35,33 @@ def decide(
     if not height * width:  # a tile that lies between the middles of two pixels
         return
     probabilities, (left, upper, right, lower) = _with_all_of(probabilities, box)
-    step = (lower - upper) / height
-    candidates = _candidates(probabilities, magnified=step < 1 and right - left <= width)
-    rows = max(1, _STRIP_PIXELS // width)
+    down, across = (lower - upper) / height, (right - left) / width
+    magnified = down < 1 and across <= 1
+    rows, columns = (_BLOCK, _BLOCK) if magnified else (max(1, _STRIP_PIXELS // width), width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        strip = (left, upper + top * step, right, upper + bottom * step)
-        best = _interpolate(probabilities[candidates[0]], bottom - top, width, strip).copy()
-        ids, better = np.full(best.shape, candidates[0], np.uint8), np.empty(best.shape, np.bool_)
-        for candidate in candidates[1:]:
-            rival = _interpolate(probabilities[candidate], bottom - top, width, strip)
-            np.greater(rival, best, out=better)
-            np.copyto(ids, np.uint8(candidate), where=better)
-            np.maximum(best, rival, out=best)
-        yield top, ids, best.astype(np.float16)
+        ids, highest = np.empty((bottom - top, width), np.uint8), np.empty((bottom - top, width), np.float16)
+        for start in range(0, width, columns):
+            stop = min(start + columns, width)
+            part = left + start * across, upper + top * down, left + stop * across, upper + bottom * down
+            seen, part = _around(probabilities, part) if magnified else (probabilities, part)
+            candidates = _candidates(seen, magnified=magnified)
+            ids[:, start:stop], highest[:, start:stop] = _best(seen, candidates, bottom - top, stop - start, part)
+        yield top, ids, highest
+
+
+def _best(
+    probabilities: Probabilities, candidates: Sequence[int], height: int, width: int, box: Box
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The most probable of some classes at each pixel, uint8 (height, width), and its probability, float32."""
+    best = _interpolate(probabilities[candidates[0]], height, width, box).copy()
+    ids, better = np.full(best.shape, candidates[0], np.uint8), np.empty(best.shape, np.bool_)
+    for candidate in candidates[1:]:
+        rival = _interpolate(probabilities[candidate], height, width, box)
+        np.greater(rival, best, out=better)
+        np.copyto(ids, np.uint8(candidate), where=better)
+        np.maximum(best, rival, out=best)
+    return ids, best
 
 
 def magnify(probabilities: Probabilities, height: int, width: int, *, box: Box | None = None) -> Probabilities:
@@ -71,35 +85,36 @@ def _with_all_of(probabilities: Probabilities, box: Box | None) -> tuple[Probabi
     return probabilities, (left + pad, upper + pad, right + pad, lower + pad)
 
 
+def _around(probabilities: Probabilities, box: Box) -> tuple[Probabilities, Box]:
+    """The values that decide within a box where they are magnified, and the box in them."""
+    left, upper, right, lower = box
+    x, y = max(0, math.floor(left) - 1), max(0, math.floor(upper) - 1)
+    part = probabilities[:, y : math.ceil(lower) + 1, x : math.ceil(right) + 1]
+    return part, (left - x, upper - y, right - x, lower - y)
+
+
 def _candidates(probabilities: Probabilities, *, magnified: bool) -> list[int]:
-    """The classes that can win somewhere under interpolation, in the order of their ids; most photos have a handful.
+    """The classes that can win somewhere under interpolation, in the order of their ids; mostly one or two of a block.
 
     The answer is the same as with all classes. Who wins has the mean of all classes at the least. Where the values are
     magnified there is more to tell: between four neighbours an interpolated class lies between its least and its
-    greatest of the four, so one whose greatest is below another's least cannot win there. The most probable are looked
-    at first: below what they nowhere fall short of, most others stay everywhere, which their greatest value alone
-    tells.
+    greatest of the four, so one whose greatest is below another's least cannot win there.
     """
-    highest = probabilities.max(axis=(1, 2))
-    least = 0.999 / len(probabilities)  # of a sum that is one but for rounding
-    if not magnified:
-        return [int(i) for i in np.flatnonzero(highest >= least)]
-    can_win: list[int] = []
-    floor = _of_neighbours(np.minimum, probabilities[highest.argmax()])  # what a winner has at the least
-    for i in np.argsort(-highest):
-        if highest[i] < max(least, floor.min()):
-            break
-        if (_of_neighbours(np.maximum, probabilities[i]) >= floor).any():
-            can_win.append(int(i))
-            np.maximum(floor, _of_neighbours(np.minimum, probabilities[i]), out=floor)
-    return sorted(can_win)
+    can_win = np.flatnonzero(probabilities.max(axis=(1, 2)) >= 0.999 / len(probabilities))  # of one, but for rounding
+    if magnified and len(can_win) > 1:
+        floor = _of_neighbours(np.minimum, probabilities[can_win]).max(axis=0)  # what a winner has at the least
+        reached = _of_neighbours(np.maximum, probabilities[can_win]) >= floor
+        can_win = can_win[reached.any(axis=(1, 2))]
+    return [int(i) for i in can_win]
 
 
-def _of_neighbours(choose: np.ufunc, values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The least or the greatest of each four neighbours: (h, w) -> (h - 1, w - 1), an axis of length 1 as it is."""
-    rows = choose(values[:-1], values[1:]) if len(values) > 1 else values
-    found: NDArray[np.float32] = choose(rows[:, :-1], rows[:, 1:]) if rows.shape[1] > 1 else rows.copy()
-    return found
+def _of_neighbours(choose: np.ufunc, values: Probabilities) -> Probabilities:
+    """The least or greatest of each four neighbours: (C, h, w) -> (C, h - 1, w - 1), but for axes of length 1."""
+    if values.shape[1] > 1:
+        values = choose(values[:, :-1], values[:, 1:])
+    if values.shape[2] > 1:
+        values = choose(values[:, :, :-1], values[:, :, 1:])
+    return values
 
 
 def _interpolate(values: NDArray[np.float32], height: int, width: int, box: Box) -> NDArray[np.float32]:
