@@ -19,6 +19,7 @@ from server import serving
 from small_runs import RECIPE, small_dataset
 
 SCREENSHOTS = ROOT / "out" / "screenshots"
+PATIENCE = 180_000  # milliseconds; a training begins after six seconds by itself, and much later beside other tests
 SCRIPT = "<p id='told'>asleep</p><script>document.getElementById('told').textContent = 'awake'</script>"
 
 
@@ -225,17 +226,17 @@ def test_a_training_is_watched_as_it_goes_on(page, server: str, workplace: Path)
     process = subprocess.Popen(training(workplace, *longer), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     try:
         page.goto(f"{server}/#runs")
-        page.get_by_role("link", name="live").click(timeout=60_000)
-        page.get_by_text("unet2015, training, step ").wait_for(timeout=60_000)
-        page.locator("#picture-at", has_text="0 steps").wait_for(timeout=60_000)
+        page.get_by_role("link", name="live").click(timeout=PATIENCE)
+        page.get_by_text("unet2015, training, step ").wait_for(timeout=PATIENCE)
+        page.locator("#picture-at", has_text="0 steps").wait_for(timeout=PATIENCE)
         early = page.locator("#picture").get_attribute("src")
-        page.get_by_text(" of training left").wait_for(timeout=60_000)
+        page.get_by_text(" of training left").wait_for(timeout=PATIENCE)
         page.wait_for_function("address => document.getElementById('picture').src.indexOf(address) < 0", arg=early)
         assert page.locator("#curves path.val").nth(2).get_attribute("d").count("L") >= 1
         page.screenshot(path=SCREENSHOTS / "run.png", full_page=True)
         process.terminate()
-        process.wait(60)
-        page.get_by_text("unet2015, stopped, step ").wait_for(timeout=60_000)
+        process.wait(180)
+        page.get_by_text("unet2015, stopped, step ").wait_for(timeout=PATIENCE)
     finally:
         process.kill()
         process.wait()
