@@ -35,7 +35,7 @@ def model(engine: str) -> Decorator:
             "--engine",
             type=click.Choice(["auto", "onnxruntime", "openvino"]),
             default=engine,
-            help="What computes: auto goes by the number of photos.",
+            help="What computes: auto goes by how much there is to do.",
         ),
         click.option(
             "--precision",

@@ -38,14 +38,16 @@ def decide(
     down, across = (lower - upper) / height, (right - left) / width
     magnified = down < 1 and across <= 1
     rows, columns = (_BLOCK, _BLOCK) if magnified else (max(1, _STRIP_PIXELS // width), width)
+    seen, candidates = probabilities, [] if magnified else _candidates(probabilities, magnified=False)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         ids, highest = np.empty((bottom - top, width), np.uint8), np.empty((bottom - top, width), np.float16)
         for start in range(0, width, columns):
             stop = min(start + columns, width)
             part = left + start * across, upper + top * down, left + stop * across, upper + bottom * down
-            seen, part = _around(probabilities, part) if magnified else (probabilities, part)
-            candidates = _candidates(seen, magnified=magnified)
+            if magnified:
+                seen, part = _around(probabilities, part)
+                candidates = _candidates(seen, magnified=True)
             ids[:, start:stop], highest[:, start:stop] = _best(seen, candidates, bottom - top, stop - start, part)
         yield top, ids, highest
 
