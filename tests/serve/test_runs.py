@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -223,8 +224,15 @@ def test_a_training_is_watched_as_it_goes_on(page, server: str, workplace: Path)
     """A real one beside it: the page shows its steps, its curves and its newest picture without being asked again."""
     run = workplace / "runs" / "live"
     longer = ("--set", "steps=4000", "--set", "validate_every=10", "--run", str(run))
-    process = subprocess.Popen(training(workplace, *longer), env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    told = workplace / "live.txt"
+    with told.open("wb") as file:
+        process = subprocess.Popen(training(workplace, *longer), env=ENVIRONMENT, stderr=file)
     try:
+        deadline = time.monotonic() + PATIENCE / 1000
+        while not (run / "log.jsonl").is_file():
+            assert process.poll() is None, told.read_text()
+            assert time.monotonic() < deadline, told.read_text()
+            time.sleep(0.2)
         page.goto(f"{server}/#runs")
         page.get_by_role("link", name="live").click(timeout=PATIENCE)
         page.get_by_text("unet2015, training, step ").wait_for(timeout=PATIENCE)
