@@ -120,6 +120,8 @@ def _exportable(name: str, *, whole: bool) -> nn.Module:
     TensorFlow's padding, which goes by the size of the photo, is written out for even sizes: with free sizes the
     exporter would not come to an end.
     """
+    from torch import nn
+
     from pixelwise.models import build
 
     module = build_module(name)
@@ -128,7 +130,7 @@ def _exportable(name: str, *, whole: bool) -> nn.Module:
         ours.load_state_dict(module.get_submodule("network").state_dict())
         return ours
     if name == DEFAULT:
-        return _without_scores(module)
+        return nn.Sequential(module)  # which has no `scores`
     if SMP.get(name, "").startswith("tu-tf_"):
         from pixelwise.models.encoders import create_encoder
 
@@ -137,23 +139,6 @@ def _exportable(name: str, *, whole: bool) -> nn.Module:
         encoder.load_state_dict(own.get_submodule("model").state_dict())
         own.add_module("model", encoder.eval())
     return module
-
-
-def _without_scores(network: nn.Module) -> nn.Module:
-    from torch import Tensor, nn
-
-    class Whole(nn.Module):
-        """What a network answers, and nothing else of it."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, x: Tensor) -> Tensor:
-            logits: Tensor = self.network(x)
-            return logits
-
-    return Whole()
 
 
 def prepare_int8(name: str, folder: Path, photos: Sequence[Path], *, whole: bool = False) -> Bundle:

@@ -297,7 +297,7 @@ def test_an_answer_at_a_stride_lies_where_the_whole_one_does(
         for x in (-1, 0, 1)
     }
     assert max(same, key=lambda shift: same[shift]) == (0, 0), same
-    assert same[0, 0] > 0.96
+    assert same[0, 0] > (0.97 if multiple % 4 == 0 else 0.96)  # else cells may be smaller than 4 pixels
     answers = coarse_segmenter(multiple, tiling=tiling, flip=flip).probabilities(photo)
     assert (answers.argmax(axis=0) == mask).mean() > 0.9999
     np.testing.assert_allclose(answers.sum(axis=0), 1, atol=1e-5)

@@ -46,7 +46,7 @@ def decide(
             stop = min(start + columns, width)
             part = left + start * across, upper + top * down, left + stop * across, upper + bottom * down
             if magnified:
-                seen, part = _around(probabilities, part)
+                seen, part = _reached(probabilities, part)
                 candidates = _candidates(seen, magnified=True)
             ids[:, start:stop], highest[:, start:stop] = _best(seen, candidates, bottom - top, stop - start, part)
         yield top, ids, highest
@@ -87,12 +87,18 @@ def _with_all_of(probabilities: Probabilities, box: Box | None) -> tuple[Probabi
     return probabilities, (left + pad, upper + pad, right + pad, lower + pad)
 
 
-def _around(probabilities: Probabilities, box: Box) -> tuple[Probabilities, Box]:
-    """The values that decide within a box where they are magnified, and the box in them."""
+def around(start: float, stop: float) -> tuple[slice, float, float]:
+    """The values that decide within a span where they are magnified, one beyond each of its ends; the span in them."""
+    values = slice(max(0, math.floor(start) - 1), math.ceil(stop) + 1)
+    return values, start - values.start, stop - values.start
+
+
+def _reached(probabilities: Probabilities, box: Box) -> tuple[Probabilities, Box]:
+    """The values that decide within a box, and the box in them; see `around`."""
     left, upper, right, lower = box
-    x, y = max(0, math.floor(left) - 1), max(0, math.floor(upper) - 1)
-    part = probabilities[:, y : math.ceil(lower) + 1, x : math.ceil(right) + 1]
-    return part, (left - x, upper - y, right - x, lower - y)
+    rows, upper, lower = around(upper, lower)
+    columns, left, right = around(left, right)
+    return probabilities[:, rows, columns], (left, upper, right, lower)
 
 
 def _candidates(probabilities: Probabilities, *, magnified: bool) -> list[int]:

@@ -20,7 +20,7 @@ from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source
 from pixelwise.engine import Engine
 from pixelwise.errors import EngineError
 from pixelwise.images import Photo, read_image
-from pixelwise.interpolation import Box, decide, magnify
+from pixelwise.interpolation import Box, around, decide, magnify
 from pixelwise.labels import ClassTable
 from pixelwise.rows import Rows
 from pixelwise.scaling import shrink
@@ -236,7 +236,7 @@ class Segmenter:
         if self.input_spec.output_stride == 1:
             return self._probabilities(tile, kept)
         (rows, upper, lower), (columns, left, right) = (
-            _around(span.start * cells, span.stop * cells)
+            around(span.start * cells, span.stop * cells)
             for span, cells in zip(kept, map(self._cells, tile.shape[:2]), strict=True)
         )
         height, width = (span.stop - span.start for span in kept)
@@ -294,12 +294,6 @@ def _softmax(logits: NDArray[np.float32]) -> Probabilities:
     np.exp(probabilities, out=probabilities)
     probabilities /= probabilities.sum(axis=0)
     return probabilities
-
-
-def _around(start: float, stop: float) -> tuple[slice, float, float]:
-    """The cells of a span and one more at both ends, so that it does not show where it ends; where it lies in them."""
-    cells = slice(max(0, math.floor(start) - 1), math.ceil(stop) + 1)
-    return cells, start - cells.start, stop - cells.start
 
 
 def _magnified(span: slice, factor: float) -> tuple[tuple[int, int], tuple[float, float]]:
