@@ -70,6 +70,20 @@ def test_whether_a_run_is_in_use_is_told_without_touching_it(tmp_path: Path):
         pass
 
 
+def test_a_look_at_whether_it_is_in_use_keeps_no_training_from_it(tmp_path: Path):
+    """Another process looks just as one begins; the look is held for a fifth of a second here, to meet it."""
+    run = RunDirectory(tmp_path)
+    lock = tmp_path / ".lock"
+    lock.touch()
+    look = "import fcntl, sys, time; file = open(sys.argv[1], 'rb'); fcntl.lockf(file, fcntl.LOCK_SH); print()"
+    words = [sys.executable, "-c", f"{look}; sys.stdout.flush(); time.sleep(0.2)", str(lock)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with run.locked():
+            assert lock.read_text() == str(os.getpid())
+
+
 @pytest.mark.parametrize("left", ["checkpoints", "model"])
 @pytest.mark.parametrize("resume", [True, False])
 def test_what_is_left_of_a_run_of_which_nobody_knows_the_recipe_is_neither_gone_on_with_nor_overwritten(

@@ -19,16 +19,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pixelwise.errors import OutputError, RecipeError
 from pixelwise.files import write_atomically
 
 _LOCK = ".lock"
+_ATTEMPTS = 10  # in half a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +158,10 @@ class RunDirectory:
         except OSError as error:
             raise OutputError(f"The run directory {self.root} cannot be made: {error.strerror}.") from error
         with file:
-            try:
-                # A record lock, as forked loader workers do not inherit it: they may outlive a killed run by seconds.
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            if not _lock(file):
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
-                raise RecipeError(f"{self.root} is in use by another training run (process {owner}).") from error
+                raise RecipeError(f"{self.root} is in use by another training run (process {owner}).")
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -172,6 +171,19 @@ class RunDirectory:
                 if [entry.name for entry in self.root.iterdir()] == [path.name]:
                     path.unlink()
                     self.root.rmdir()
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether it could be had, by a process that works in the run; `in_use` of another one holds it for a moment."""
+    for _ in range(_ATTEMPTS):
+        try:
+            # A record lock, as forked loader workers do not inherit it: they may outlive a killed run by seconds.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
