@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from helpers import ROOT, pixelwise
 from pixelwise.advise import AIMS, DATASETS, Case, advise, command, largest_size, measured, reasons, remarks
 from pixelwise.catalogue import architectures
+from pixelwise.cli_advise import advise as advise_command
 from pixelwise.errors import PixelwiseError
 
 MB = 10**6
@@ -207,6 +209,16 @@ def test_the_command_says_what_to_take_and_why(tmp_path: Path):
     assert f"Take {saved['candidates'][0]['name']} " in out
     _, err = pixelwise("advise", "--save", "advice.json", cwd=tmp_path, status=2)
     assert err == "pixelwise: advice.json exists already; choose another file.\n"
+
+
+@pytest.mark.parametrize("load", [0.9, 1.1])
+def test_that_the_machine_is_busy_is_said(load: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pixelwise.machine.load", lambda: load)
+    monkeypatch.setattr("pixelwise.machine.cores", lambda: 2)
+    done = CliRunner().invoke(advise_command, ["--save", str(tmp_path / "advice.json")])
+    said = "busy for the last minute (load 1.1, 2 cores)"
+    assert (said in done.output.replace("\n", " ")) == (load > 1)
+    assert (said in (tmp_path / "advice.json").read_text()) == (load > 1)
 
 
 def test_what_cannot_be_kept_is_said_with_the_nearest(tmp_path: Path):

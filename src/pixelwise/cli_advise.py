@@ -59,8 +59,9 @@ def advise(
         pretrained=not no_pretrained,
         gpu=device == "gpu",
     )
+    remarks = [*advisor.remarks(case), *([] if case.gpu else _busy())]
     candidates = advisor.advise(case, seconds_of_default=None if case.gpu else _seconds_of_default())
-    print_advice(case, candidates)
+    print_advice(case, candidates, remarks)
     if save is not None:
         entries = [
             {
@@ -70,9 +71,19 @@ def advise(
             }
             for each in candidates
         ]
-        content = {"case": asdict(case), "remarks": advisor.remarks(case), "candidates": entries}
+        content = {"case": asdict(case), "remarks": remarks, "candidates": entries}
         write_atomically(save, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
         print(f"-> {save}")
+
+
+def _busy() -> list[str]:
+    """What to say where others compute on this machine; to be asked before it is timed."""
+    from pixelwise.machine import cores, load
+
+    if load() <= cores() / 2:
+        return []
+    told = f"The processor has been busy for the last minute (load {load():.1f}, {cores()} cores)"
+    return [f"{told}; if it still is, the times are too long."]
 
 
 def _seconds_of_default() -> float:

@@ -57,9 +57,9 @@ def print_info(info: Info) -> None:
         out.print(f"pixelwise[{name}]: {said}.", soft_wrap=True)
 
 
-def print_advice(case: Case, candidates: Sequence[Candidate]) -> None:
-    """Print what is recommended for a case, with its reasons, and what else there is."""
-    from pixelwise.advise import AIMS, DATASETS, command, largest_size, reasons, remarks
+def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[str]) -> None:
+    """Print what is recommended for a case, with its reasons, what else there is, and how far all that reaches."""
+    from pixelwise.advise import AIMS, DATASETS, command, largest_size, reasons
 
     out = console()
     fit = [each for each in candidates if not each.refused]
@@ -96,7 +96,7 @@ def print_advice(case: Case, candidates: Sequence[Candidate]) -> None:
         )
     out.print(table)
     untrained = [each.name for each in candidates if not each.accuracy]
-    notes = ["* from random weights", *remarks(case)]
+    notes = ["* from random weights", *remarks]
     if untrained:
         notes.append(f"Nothing is known of the accuracy of: {', '.join(untrained)}; --save has what they cost.")
     out.print("\n".join(notes), soft_wrap=True)

@@ -37,6 +37,14 @@ def memory() -> int:
     return min([total, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
+def load() -> float:
+    """The programs that computed or waited for a core in the last minute, on average; 0 where the system has no count.
+
+    In a container, those of its host.
+    """
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def processor() -> str:
     """What the processor is called."""
     info = Path("/proc/cpuinfo")
