@@ -255,7 +255,8 @@ def test_what_waited_too_long_is_not_computed():
         assert {answer.status_code for answer in answers} == {200, 503}
         late = next(answer for answer in answers if answer.status_code == 503)
         assert "waited longer than 0.5 s" in problem(late, 503)
-        assert post(address).status_code == 200
+        # A decoder that was cut short is started anew, which may take half a second itself.
+        assert 200 in (post(address).status_code for _ in range(5))
 
 
 @pytest.mark.slow

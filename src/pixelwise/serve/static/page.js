@@ -377,4 +377,4 @@ $("entry").addEventListener("submit", event => {
   event.preventDefault();
   start();
 });
-start();
+addEventListener("DOMContentLoaded", start); // when all scripts are there, as the later one waits for "ready"
