@@ -25,8 +25,8 @@ CLASSES = len(VOC)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = ("fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large")
 SMP = {"smp-unet-resnet34": "resnet34", "smp-unet-lite0": "tu-tf_efficientnet_lite0"}
-DEFAULT = "default"
-WITH_SCORES = (*TORCHVISION, DEFAULT)
+UNET_RESNET34, DEFAULT = "unet-resnet34", "default"
+WITH_SCORES = (*TORCHVISION, UNET_RESNET34, DEFAULT)
 """Those that pixelwise exports as far as their last interpolation."""
 
 
@@ -49,6 +49,7 @@ NETWORKS = (
     Network("deeplabv3_mobilenet_v3_large", "DeepLabV3-MobileNetV3"),
     Network("unet2015", "U-Net (paper)"),
     Network("smp-unet-resnet34", "U-Net ResNet34"),
+    Network(UNET_RESNET34, "our unet, ResNet34"),
     Network("smp-unet-lite0", "U-Net EfficientNet-Lite0"),
     Network("segnet", "SegNet"),
     Network(DEFAULT, "default model"),
@@ -68,6 +69,8 @@ def build_module(name: str) -> nn.Module:
         return smp.Unet(encoder_name=SMP[name], encoder_weights=None, classes=CLASSES).eval()  # type: ignore[no-any-return]
     from pixelwise.models import build
 
+    if name == UNET_RESNET34:
+        return build("unet", num_classes=CLASSES, arguments_given={"encoder": "resnet34"}).eval()
     if name != DEFAULT:
         return build(name, num_classes=CLASSES).eval()
     bundle = find_model(name)
@@ -129,7 +132,7 @@ def _exportable(name: str, *, whole: bool) -> nn.Module:
         ours = build(name, num_classes=CLASSES, arguments_given={"auxiliary": False})
         ours.load_state_dict(module.get_submodule("network").state_dict())
         return ours
-    if name == DEFAULT:
+    if whole and name in WITH_SCORES:
         return nn.Sequential(module)  # which has no `scores`
     if SMP.get(name, "").startswith("tu-tf_"):
         from pixelwise.models.encoders import create_encoder
