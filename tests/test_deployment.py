@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,11 @@ from torch import nn
 from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, pixelwise
 from pixelwise.api import load
 from pixelwise.bundle import BundleConfig, InputSpec, read_bundle, write_bundle
+from pixelwise.cli_options import load_segmenter
 from pixelwise.cost import count_parameters
 from pixelwise.data import open_dataset
 from pixelwise.deployment import to_file, to_openvino
-from pixelwise.engine import TorchEngine, load_engine, load_exported
+from pixelwise.engine import TorchEngine, load_engine, load_exported, openvino_core
 from pixelwise.errors import BundleError, EngineError, OutputError, PixelwiseError, RecipeError
 from pixelwise.export import export_module
 from pixelwise.labels import VOC, ClassTable
@@ -85,6 +87,31 @@ def test_it_answers_as_before_and_says_what_it_is(tmp_path: Path, precision: str
     raw = json.loads((tmp_path / "new" / "config.json").read_text())
     assert raw["format_version"] == 4
     assert str(tmp_path) not in (tmp_path / "new" / "model.xml").read_text()
+
+
+@pytest.fixture
+def without_bf16() -> Iterator[None]:
+    """OpenVINO computes in float32 where nothing else is asked for, as it does on a processor without bf16."""
+    core = openvino_core()
+    before = core.get_property("CPU", "INFERENCE_PRECISION_HINT")
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    yield
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": before})
+
+
+@pytest.mark.usefixtures("without_bf16")
+def test_where_the_processor_has_no_bf16_it_is_computed_in_fp32_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    to_openvino(ORIGINAL, tmp_path / "new", precision="bf16")
+    given = {"engine": "openvino", "photos": 1, "size": None, "flip": False}
+    exported = load_segmenter(str(tmp_path / "new"), precision="auto", **given)
+    said = capsys.readouterr().err
+    assert said == f"{tmp_path / 'new'} is computed in fp32, as this processor has no bf16 instructions.\n"
+    original = load_segmenter("default", precision="auto", **given)
+    assert (exported.engine.precision, original.engine.precision) == ("fp32", "fp32")
+    assert (exported.predict(pixels())[0] == original.predict(pixels())[0]).all()
+    assert capsys.readouterr().err == ""  # nobody asked for bf16 there
 
 
 @pytest.mark.slow
