@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pixelwise.errors import OutputError
-from pixelwise.files import replacing, umask_mode, write_atomically
+from pixelwise.files import replacing, write_atomically
 
 
 def test_writes_a_new_file_and_replaces_an_old_one(tmp_path: Path):
@@ -85,8 +87,20 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, umask: int, mode:
     before = os.umask(umask)
     try:
         write_atomically(tmp_path / "a.bin", b"new")
-        assert umask_mode(0o777) == 0o777 & ~umask
-        assert os.umask(umask) == umask  # reading it has not changed it
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+def test_many_threads_write_and_leave_the_umask_alone(tmp_path: Path):
+    interval, before = sys.getswitchinterval(), os.umask(0o027)
+    sys.setswitchinterval(1e-6)  # threads change places as often as they can
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda i: write_atomically(tmp_path / f"{i}.bin", b"new"), range(2000)))
+        assert os.umask(before) == 0o027
+    finally:
+        sys.setswitchinterval(interval)
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.errors import DataError, OutputError, did_you_mean
-from pixelwise.files import umask_mode, write_atomically
+from pixelwise.files import beside, write_atomically
 from pixelwise.labels import VOC
 from pixelwise.masks import encode_mask
 
@@ -252,7 +252,8 @@ def _check_ready_for_sbd(directory: Path) -> None:
 def _convert_sbd(path: Path, directory: Path, archive: Archive) -> None:
     """Masks of SBD, .mat in the archive, to PNG with VOC's colours; then the list `train_aug`."""
     target = directory / archive.folder
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
+    temporary = beside(target)
+    temporary.mkdir()
     try:
         with _opened(path) as tar:
             for member in tar:
@@ -264,7 +265,6 @@ def _convert_sbd(path: Path, directory: Path, archive: Archive) -> None:
         train, val = (set((lists / f"{name}.txt").read_text(encoding="utf-8").split()) for name in ("train", "val"))
         names = sorted(({png.stem for png in temporary.iterdir()} | train) - val)
         write_atomically(lists / "train_aug.txt", "".join(f"{name}\n" for name in names).encode())
-        temporary.chmod(umask_mode(0o777))  # mkdtemp's folders are for the owner only
         temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

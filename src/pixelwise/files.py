@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,11 +24,12 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        fresh = beside(path)
+        # Not by `mkstemp`, whose files are for the owner only: here the system applies the umask, which a process
+        # cannot ask for without setting it, for all of its threads.
+        os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary = fresh
         yield temporary
-        temporary.chmod(umask_mode(0o666))  # mkstemp's files are for the owner only
         _sync(temporary)
         temporary.replace(path)
     except OSError as error:
@@ -69,11 +71,9 @@ def making_directory(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def umask_mode(mode: int) -> int:
-    """The permission bits that a new file or directory made with `mode` would get here."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return mode & ~umask
+def beside(path: Path) -> Path:
+    """A hidden name of its own in the same directory, with the same suffix."""
+    return path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
 
 
 def _sync(path: Path) -> None:
