@@ -226,6 +226,16 @@ def test_the_description_has_every_route_and_loads_nothing_from_elsewhere(server
         assert httpx.get(f"{server}{page}").status_code == 404
 
 
+def test_a_browser_asks_whether_the_page_is_still_the_same(server: str):
+    """Or it would run an old script in a new page, for days after an upgrade."""
+    for path in ("/", "/static/page.js", "/static/runs.js"):
+        assert httpx.get(f"{server}{path}").headers["cache-control"] == "no-cache", path
+    tag = httpx.get(f"{server}/static/page.js").headers["etag"]
+    again = httpx.get(f"{server}/static/page.js", headers={"If-None-Match": tag})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["cache-control"] == "no-cache"
+
+
 def test_many_at_once_are_answered_alike(server: str):
     with ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda _: post(server, headers={"Accept": "image/png"}), range(18)))

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, Response
@@ -31,6 +32,8 @@ _STATIC = Path(__file__).parent / "static"
 _POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; media-src 'self' blob:; "
 _POLICY += "frame-ancestors 'self'"
 """What the page may load: nothing from elsewhere, whatever is in it."""
+_FRESH = {"Cache-Control": "no-cache"}
+"""Browsers ask whether it is still so; else they may run an old script in a new page for days after an upgrade."""
 
 
 def create_app(
@@ -87,7 +90,14 @@ def create_app(
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
-        return FileResponse(_STATIC / "page.html", headers={"Content-Security-Policy": _POLICY})
+        return FileResponse(_STATIC / "page.html", headers={"Content-Security-Policy": _POLICY} | _FRESH)
 
-    app.mount("/static", StaticFiles(directory=_STATIC))
+    app.mount("/static", _Static(directory=_STATIC))
     return app
+
+
+class _Static(StaticFiles):
+    def file_response(self, *args: Any, **more: Any) -> Response:
+        response = super().file_response(*args, **more)
+        response.headers.update(_FRESH)
+        return response
