@@ -109,6 +109,20 @@ def test_a_run_that_was_ended_or_is_damaged_is_told_of(workplace: Path, tmp_path
     assert Runs(tmp_path / "absent").runs() == []
 
 
+def test_links_that_lead_nowhere_or_elsewhere_hide_nothing_else(workplace: Path, tmp_path: Path):
+    shown = tmp_path / "shown"
+    (shown / "lost").mkdir(parents=True)
+    shutil.copytree(workplace / "runs" / "deep" / "small", shown / "small")
+    (tmp_path / "elsewhere.html").write_text("<title>secret</title>")
+    (shown / "elsewhere.html").symlink_to(tmp_path / "elsewhere.html")
+    (shown / "removed.html").symlink_to(tmp_path / "removed.html")
+    (shown / "lost" / "recipe.yaml").symlink_to(tmp_path / "recipe.yaml")
+    found = Runs(shown)
+    assert [run["name"] for run in found.runs()] == ["small"]
+    assert [report["path"] for report in found.reports()] == ["small/report.html"]
+    assert list(found.models()) == ["small"]
+
+
 def test_a_finished_runs_model_is_loaded_when_it_is_asked_for(server: str):
     photo = (PHOTOS / "chelsea.png").read_bytes()
     told = httpx.get(f"{server}/v1/models").json()

@@ -7,6 +7,7 @@ import html
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,21 +37,20 @@ class Runs:
 
         `changed` is when it last wrote, in seconds since 1970; the latest comes first.
         """
-        told = [self._in_short(run) for run in self._runs()]
+        told = []
+        for run in self._runs():
+            with suppress(OSError):  # it was removed meanwhile, or is not for us to read
+                told.append(self._in_short(run))
         return sorted(told, key=lambda each: -float(each["changed"]))
 
     def reports(self) -> list[dict[str, Any]]:
         """Every HTML page: `path` below the directory, `title`, `changed`; the latest comes first."""
-        told = [
-            {
-                "path": self._name(folder / name),
-                "title": _title(folder / name),
-                "changed": (folder / name).stat().st_mtime,
-            }
-            for folder, files in self._folders()
-            for name in files
-            if name.endswith(".html") and not name.startswith(".")
-        ]
+        told = []
+        for folder, files in self._folders():
+            for path in (self._name(folder / name) for name in files if name.endswith(".html")):
+                with suppress(OSError):  # likewise
+                    if page := self.file(path):
+                        told.append({"path": path, "title": _title(page), "changed": page.stat().st_mtime})
         return sorted(told, key=lambda each: -float(each["changed"]))
 
     def run(self, name: str) -> dict[str, Any] | None:
