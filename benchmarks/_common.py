@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
 
-from pixelwise.machine import processor
+from pixelwise.machine import load, processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "examples" / "photos"
@@ -161,7 +161,7 @@ def machine() -> dict[str, Any]:
     """The processor, the cores that this process may use, the load before we add to it, and limits on threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     limits = {key: os.environ[key] for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS") if key in os.environ}
-    return {"cpu": processor(), "cores": cores, "load": round(os.getloadavg()[0], 2), "nice": os.nice(0), **limits}
+    return {"cpu": processor(), "cores": cores, "load": round(load(), 2), "nice": os.nice(0), **limits}
 
 
 def put_between_marks(document: Path, name: str, text: str) -> None:
