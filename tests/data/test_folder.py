@@ -375,12 +375,13 @@ def test_a_folder_that_cannot_be_written_to_is_described_all_the_same(
 ) -> None:
     pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
 
-    def full(*_: object, **__: object) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", full)  # the tests may run as root, whom no permission stops
+    monkeypatch.setattr("os.open", refused)  # the tests may run as root, whom no permission stops
     description, written = ensure_description(tmp_path)
     assert not written
+    assert not list(tmp_path.glob("*.yaml"))
     assert description.finding
 
 
