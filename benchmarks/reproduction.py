@@ -192,14 +192,14 @@ def _table(dataset: str) -> str:
     headings += ["pixel accuracy", "mean IoU, val", "trainings", "minutes"]
     rows = []
     for name, runs in found.items():
-        first = runs[0]["test"]["figures"]["mean_iou"]
-        values = [_value(run, "mean_iou") for run in runs]
+        intervals = [run["test"]["figures"]["mean_iou"] for run in runs]
+        values = [float(each["value"]) for each in intervals]
         spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
         pets = [run["test_binary"]["figures_per_class"]["iou"][1]["value"] for run in runs] if binary else []
         row = [
             f"{name}{'' if runs[0]['pretrained'] else ' *'}",
             f"{mean(values):.3f}{spread}",
-            f"{first['low']:.3f} to {first['high']:.3f}",
+            f"{min(each['low'] for each in intervals):.3f} to {max(each['high'] for each in intervals):.3f}",
             *([f"{mean(pets):.3f}"] if binary else []),
             f"{mean(_value(run, 'mean_boundary_iou') for run in runs):.3f}",
             f"{mean(_value(run, 'pixel_accuracy') for run in runs):.3f}",
