@@ -19,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from pixelwise.errors import OutputError, RecipeError
 from pixelwise.files import write_atomically
 
 _LOCK = ".lock"
+_PICTURE = re.compile(r"step-(\d+)\.jpg")
 _ATTEMPTS = 10  # in half a second
 
 
@@ -65,9 +67,16 @@ class RunDirectory:
         return self.root / "curves.png"
 
     @property
-    def pictures(self) -> Path:
-        """The validation pictures."""
-        return self.root / "validation"
+    def pictures(self) -> dict[int, Path]:
+        """The validation pictures that are there, by their step."""
+        named = (
+            (_PICTURE.fullmatch(path.name), path) for path in sorted((self.root / "validation").glob("step-*.jpg"))
+        )
+        return {int(match[1]): path for match, path in named if match}
+
+    def picture(self, step: int) -> Path:
+        """Where the validation picture of a step belongs."""
+        return self.root / "validation" / f"step-{step:08d}.jpg"
 
     @property
     def checkpoints(self) -> Path:

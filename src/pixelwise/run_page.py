@@ -75,8 +75,7 @@ def _metrics(name: str, figures: Mapping[str, Any]) -> str:
 
 def _validation_pictures(run: RunDirectory, best_step: int) -> list[str]:
     """The first, the best and the last."""
-    paths = sorted(run.pictures.glob("step-*.jpg"))
-    steps = {int(path.stem.split("-")[1]): path for path in paths}
+    steps = run.pictures
     wanted = [step for step in dict.fromkeys([*list(steps)[:1], best_step, *list(steps)[-1:]]) if step in steps]
     return [
         picture(steps[step].read_bytes(), f"After {step} steps: photo, truth, answer.")

@@ -297,7 +297,7 @@ def _validated(state: RunState, directory: RunDirectory, watcher: Watcher) -> di
             [sample.mask for sample in samples],
             predictions,
             model_classes(recipe, state.classes),
-            directory.pictures / f"step-{state.step:08d}.jpg",
+            directory.picture(state.step),
             ids=[sample.id for sample in samples],
         )
     state.stale += 1

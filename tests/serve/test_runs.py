@@ -72,6 +72,18 @@ def test_what_there_is_is_listed(server: str, workplace: Path):
     assert "sandbox" in httpx.get(f"{server}/{found['report']}").headers["content-security-policy"]
 
 
+def test_a_picture_that_someone_else_put_there_is_passed_over(server: str, workplace: Path):
+    pictures = workplace / "runs" / "deep" / "small" / "validation"
+    copy = pictures / "step-00000002 (copy).jpg"
+    copy.write_bytes((pictures / "step-00000002.jpg").read_bytes())
+    try:
+        answer = httpx.get(f"{server}/v1/run", params={"name": "deep/small"})
+    finally:
+        copy.unlink()
+    assert answer.status_code == 200
+    assert [picture["step"] for picture in answer.json()["pictures"]] == [2, 4, 6]
+
+
 def test_nothing_else_of_the_machine_is_shown(server: str, workplace: Path):
     runs = workplace / "runs"
     (workplace / "secret.html").write_text("secret")

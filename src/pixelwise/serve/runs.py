@@ -62,13 +62,12 @@ class Runs:
         run = RunDirectory(folder) if folder else None
         if run is None or not run.recipe.is_file():
             return None
-        pictures = {int(path.stem.removeprefix("step-")): path for path in sorted(run.pictures.glob("step-*.jpg"))}
         model = _recipe(run.recipe, run.recipe.stat().st_mtime_ns).get("model") or {}
         return {
             **self._in_short(run),
             "architecture": str(model.get("name", "")),
             "entries": _thinned(read_log(run.log)),
-            "pictures": [{"step": step, "path": self._name(path)} for step, path in pictures.items()],
+            "pictures": [{"step": step, "path": self._name(path)} for step, path in run.pictures.items()],
             "report": self._name(run.report) if run.report.is_file() else None,
         }
 
