@@ -382,6 +382,17 @@ def test_resuming_writes_over_nothing_of_another_run():
     assert digests(OUT) == before
 
 
+def test_two_runs_at_once_keep_one_ledger():
+    photos(*(f"{i}.png" for i in range(8)))
+    jobs, _ = plan(["*.png"], out=OUT)
+    settings = {"out": OUT, "what": ["mask"], "opacity": 0.5, "force": False}
+    segmenter = Segmenter(ColourEngine(), COLOURS, SPEC)
+    runs = [run(segmenter, some, **settings) for some in (jobs[::2], jobs[1::2])]
+    for pair in zip(*runs, strict=True):  # by turns
+        assert [outcome.error for outcome in pair] == [None, None]
+    assert all(outcome.before for outcome in outcomes(jobs, resume=True))
+
+
 @pytest.mark.parametrize("damage", ["", "{}", '{"output": "a"}', "[1]", "\x80", '{"output": "a", "classes": [1]}'])
 def test_a_damaged_ledger_knows_nothing(damage: str):
     photos("a.png", "b.png")

@@ -6,12 +6,11 @@ import hashlib
 import json
 import threading
 from dataclasses import asdict, dataclass
-from itertools import starmap
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pixelwise.errors import OutputError
-from pixelwise.files import write_atomically
 from pixelwise.labels import ClassShare
 
 LEDGER = ".pixelwise.jsonl"
@@ -36,10 +35,10 @@ class Entry:
 
 
 class Ledger:
-    """The ledger of a directory; several threads may write to it.
+    """The ledger of a directory; several threads, and several runs at once, may write to it.
 
     Results are entered twice, before their first file is written and after the last: what a kill leaves behind is known
-    to be ours.
+    to be ours. Of several entries for the same results the last one counts.
 
     Args:
         directory: of the results; made by whoever writes them.
@@ -48,7 +47,7 @@ class Ledger:
     def __init__(self, directory: Path) -> None:
         self._path = directory / LEDGER
         self._lock = threading.Lock()
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
         self._entries = dict(filter(None, map(_parsed, self._lines())))
 
     def get(self, output: str) -> Entry | None:
@@ -63,13 +62,12 @@ class Ledger:
         """
         with self._lock:
             self._entries[output] = entry
+            line = _line(output, entry)
             try:
-                if self._file is None:  # without what later lines replaced, and the end that a kill tore off
-                    write_atomically(self._path, "".join(starmap(_line, self._entries.items())).encode())
-                    self._file = self._path.open("a", encoding="ascii")
-                else:
-                    self._file.write(_line(output, entry))
-                    self._file.flush()
+                if self._file is None:
+                    self._file = self._path.open("ab", buffering=0)
+                if self._file.write(line) != len(line):  # one call, so that lines of two runs do not mix
+                    raise OSError("the disk is full")
             except OSError as error:
                 raise OutputError(f"{self._path} cannot be written: {error.strerror or error}.") from error
 
@@ -94,9 +92,9 @@ def digest(path: Path) -> str | None:
         return None
 
 
-def _line(output: str, entry: Entry) -> str:
-    """As JSON in ASCII, as a name may hold what is no UTF-8."""
-    return json.dumps({"output": output, **asdict(entry)}) + "\n"
+def _line(output: str, entry: Entry) -> bytes:
+    """As JSON in ASCII, as a name may hold what is no UTF-8; on a line of its own even after one that was torn off."""
+    return f"\n{json.dumps({'output': output, **asdict(entry)})}\n".encode("ascii")
 
 
 def _parsed(line: str) -> tuple[str, Entry] | None:
