@@ -77,7 +77,7 @@ class Figures:
 
     def most_gigaflops(self) -> dict[str, float]:
         """Of this machine's matrix products, by the numbers that they are of."""
-        return {kind: max(known) for kind in ("fp32", "bf16") if (known := self.rounds("peak", kind))}
+        return {kind: max(known) for kind in ("fp32", "bf16", "int8") if (known := self.rounds("peak", kind))}
 
     def errors(self) -> dict[str, str]:
         """Why a cell has no figure."""
@@ -211,7 +211,7 @@ def _gigaflops(figures: Figures) -> str:
             return NONE
         return f"{reached:.0f} ({reached / most:.0%})" if most else f"{reached:.0f}"
 
-    known = " and ".join(f"{gigaflops:.0f} GFLOP/s in {kind}" for kind, gigaflops in peak.items())
+    known = ", ".join(f"{gigaflops:.0f} GFLOP/s in {kind}" for kind, gigaflops in peak.items())
     return f"{_by_runtime(figures, cell)}\n\nMatrix products reach {known} here, at most."
 
 

@@ -47,14 +47,19 @@ PACKAGES = ("pixelwise", "torch", "torchvision", "timm", "segmentation-models-py
 PEERS = {"Hugging Face pipeline": "_peer_huggingface.py", "Ultralytics YOLO26n-sem": "_peer_ultralytics.py"}
 
 _MATRIX_MULTIPLY = """
-import json, time, torch
-best = {"fp32": 0.0, "bf16": 0.0}
+import json, time, numpy, torch
+best = {"fp32": 0.0, "bf16": 0.0, "int8": 0.0}
 for side in (2048, 3072, 4096):
     a = torch.randn(side, side)
-    for kind, operands in (("fp32", a), ("fp32", a.numpy()), ("bf16", a.bfloat16())):
+    whole = torch.randint(-128, 128, (side, side), dtype=torch.int8)
+    products = (
+        ("fp32", torch.mm, a), ("fp32", numpy.matmul, a.numpy()), ("bf16", torch.mm, a.bfloat16()),
+        ("int8", torch._int_mm, whole),  # its only one of integers on a processor
+    )
+    for kind, multiply, operand in products:
         for _ in range(4):
             start = time.perf_counter()
-            operands @ operands
+            multiply(operand, operand)
             best[kind] = max(best[kind], 2 * side**3 / (time.perf_counter() - start) / 1e9)
 print(json.dumps(best))
 """
