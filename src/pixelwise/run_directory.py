@@ -69,10 +69,8 @@ class RunDirectory:
     @property
     def pictures(self) -> dict[int, Path]:
         """The validation pictures that are there, by their step."""
-        named = (
-            (_PICTURE.fullmatch(path.name), path) for path in sorted((self.root / "validation").glob("step-*.jpg"))
-        )
-        return {int(match[1]): path for match, path in named if match}
+        found = sorted((self.root / "validation").glob("step-*.jpg"))
+        return {int(match[1]): path for path in found if (match := _PICTURE.fullmatch(path.name))}
 
     def picture(self, step: int) -> Path:
         """Where the validation picture of a step belongs."""
