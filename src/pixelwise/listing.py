@@ -80,16 +80,17 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
             if first is not None and (size := largest_size(first, case)):
                 out.print(f"{first.name}, the best that was measured, keeps to it with --size {size}.")
     table = Table(title=f"\nBy {AIMS[case.aim][0]}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("model", overflow="fold")
+    table.add_column("model", no_wrap=True)
     datasets = list(dict.fromkeys(dataset for each in candidates for dataset in each.accuracy))
-    for heading in (*(DATASETS[dataset] for dataset in datasets), "ms here", "memory", "params"):
+    times = [] if case.gpu else ["ms here"]
+    for heading in (*(DATASETS[dataset].split()[-1] for dataset in datasets), *times, "memory", "params"):
         table.add_column(heading, justify="right")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for each in (each for each in candidates if each.accuracy):
         table.add_row(
             each.name + ("" if each.pretrained else "*"),
             *(f"{each.accuracy[dataset]:.3f}" if dataset in each.accuracy else "" for dataset in datasets),
-            "" if each.seconds is None else f"{1000 * each.seconds:.0f}",
+            *("" if each.seconds is None else f"{1000 * each.seconds:.0f}" for _ in times),
             f"{each.memory / 1e6:.0f} MB",
             f"{each.parameters / 1e6:.1f} M",
             each.refused,
@@ -98,7 +99,9 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
     untrained = [each.name for each in candidates if not each.accuracy]
     notes = ["* from random weights", *remarks]
     if untrained:
-        notes.append(f"Nothing is known of the accuracy of: {', '.join(untrained)}; --save has what they cost.")
+        notes.append(
+            f"Nothing is known of the {AIMS[case.aim][0]} of: {', '.join(untrained)}; --save has what they cost."
+        )
     out.print("\n".join(notes), soft_wrap=True)
 
 
