@@ -131,7 +131,8 @@ def _make(trial: Trial, options: argparse.Namespace) -> None:
     for name in ("log.jsonl", "curves.png"):
         shutil.copyfile(run / name, results / name)
     recipe = (run / "recipe.yaml").read_text()  # where the weights lay on this machine is of no use to others
-    (results / "recipe.yaml").write_text(recipe.replace(options.encoder_weights or "imagenet", "imagenet"))
+    recipe = recipe.replace(options.encoder_weights or "imagenet", "imagenet").replace(str(options.runs), "RUNS")
+    (results / "recipe.yaml").write_text(recipe)
     (results / "metrics.json").write_text(json.dumps(_metrics(run, options.data_root, measured)) + "\n")
     _write_table()
 
