@@ -2,7 +2,7 @@
 #
 # Two environments, made by the stock venv from pinned and hashed requirements, and made anew when those change:
 #   .venv-runtime   what a user has who only segments photos: no torch
-#   .venv           everything: training, tests, checks (6 GB, nearly all of it torch and CUDA)
+#   .venv           everything: training, tests, checks (7 GB, nearly all of it torch and CUDA)
 # In both, pixelwise itself is this checkout (an editable install).
 
 PYTHON ?= python3

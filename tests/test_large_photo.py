@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -15,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.env
 from PIL import Image
 
 import pixelwise.large_photo
 from helpers import COLOURS, ENVIRONMENT, SPEC, ColourEngine, colourful_photo, digests
 from pixelwise.batch import Outcome, plan, run
 from pixelwise.images import read_image
-from pixelwise.large_photo import find_large
+from pixelwise.large_photo import environment, find_large
 from pixelwise.segmenter import Segmenter, Size
 from pixelwise.tiling import Tiling
 
@@ -359,6 +361,20 @@ def test_a_stopped_photo_goes_on_at_its_row_of_tiles(stopped: int, computed: int
     results = digests(OUT)
     assert results.pop(".pixelwise.jsonl")
     assert results == {name: digest for name, digest in digests(Path("whole")).items() if name != ".pixelwise.jsonl"}
+
+
+def test_a_photo_that_is_let_go_of_leaves_gdal_as_it_is():
+    """What an interrupted run was reading is collected when Python gets to it: maybe while GDAL opens another photo."""
+    save_as("RGB")("photo.png")
+    large = find_large("photo.png")
+    assert large is not None
+    rows = large.open()
+    rows[0:10]
+    with environment():
+        del rows
+        gc.collect()
+        assert rasterio.env.getenv()["GDAL_PAM_ENABLED"] == "NO"
+    assert not rasterio.env.hasenv()
 
 
 def test_without_resume_it_begins_anew():

@@ -11,6 +11,7 @@ import importlib.util
 import struct
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,8 @@ def _strips(photo: LargePhoto, convert: Callable[[Image.Image], NDArray[np.uint8
     try:
         with environment():
             dataset = open_dataset(photo.path, str(photo.picture.image.format))
-        with dataset:
+        # Its own `with` would hold GDAL's settings until this generator is closed, which may be at any time.
+        with closing(dataset):
             block_rows, block_columns = dataset.block_shapes[0]
             rows = block_rows * max(1, _STRIP_PIXELS // (photo.width * block_rows))
             columns = block_columns * max(1, _STRIP_PIXELS // (rows * block_columns))
