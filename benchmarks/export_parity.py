@@ -18,7 +18,7 @@ from _common import Report, parser, skip, table, verdict, versions, weights
 from pixelwise.bundle import Bundle
 from pixelwise.catalogue import find_model
 from pixelwise.data import Dataset, open_dataset, recognise
-from pixelwise.engine import Engine, TorchEngine, load_engine
+from pixelwise.engine import Engine, load_engine
 from pixelwise.errors import EngineError
 from pixelwise.metrics import ConfusionMatrix, mean_iou
 from pixelwise.segmenter import Segmenter
@@ -63,22 +63,15 @@ def _options() -> argparse.Namespace:
 
 def _engines(bundle: Bundle) -> dict[str, Engine]:
     """All that this machine has, the reference first."""
-    engines: dict[str, Engine] = {REFERENCE: _torch_engine(bundle)}
+    from pixelwise.standalone import torch_engine
+
+    engines: dict[str, Engine] = {REFERENCE: torch_engine(bundle)}
     for name, precision in ENGINES:
         try:
             engines[f"{name} {precision}"] = load_engine(bundle.graph, name=name, precision=precision)
         except EngineError as error:
             print(f"\nskipped: {name} {precision}. {error}")
     return engines
-
-
-def _torch_engine(bundle: Bundle) -> TorchEngine:
-    from pixelwise.export import exported_part
-    from pixelwise.models import build
-
-    config, classes = bundle.config, len(bundle.config.classes)
-    module = build(config.architecture, num_classes=classes, arguments_given=config.arguments, weights=bundle.weights)
-    return TorchEngine(exported_part(module))
 
 
 def _compare(

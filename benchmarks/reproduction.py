@@ -105,6 +105,7 @@ def _options() -> argparse.Namespace:
     made.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduction", help="where the runs are kept")
     made.add_argument("--only", nargs="+", metavar="ID", help="these only, as pets/segnet-0")
     made.add_argument("--encoder-weights", help="a file instead of timm's download")
+    made.add_argument("--engine", default="openvino", help="what evaluates; `torch` takes a graphics card")
     made.add_argument("--table", action="store_true", help="write the table from the results that are there, and stop")
     return made.parse_args()
 
@@ -125,7 +126,8 @@ def _make(trial: Trial, options: argparse.Namespace) -> None:
         if not saved.is_file():
             print(f"{trial.id}: {name}", flush=True)
             data = options.data_root / FOLDERS[trial.dataset]
-            _pixelwise("evaluate", run / "model", "--data", data, "--split", "test", "--save", saved, *more)
+            words = ("evaluate", run / "model", "--data", data, "--split", "test", "--save", saved)
+            _pixelwise(*words, "--engine", options.engine, *more)
         measured[name] = json.loads(saved.read_text())
     results.mkdir(parents=True, exist_ok=True)
     for name in ("log.jsonl", "curves.png"):

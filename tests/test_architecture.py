@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -298,6 +299,16 @@ def test_a_photo_is_segmented_in_the_runtime_environment(runtime_python: Path, t
     written = sorted(path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert len(written) == 4, written
     assert written.count(".json") == 1, written
+
+
+def test_torch_is_said_to_be_missing_in_the_runtime_environment(runtime_python: Path, tmp_path: Path) -> None:
+    command = [runtime_python.with_name("pixelwise"), "segment", PHOTO, "--engine", "torch", "--out", tmp_path / "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"pixelwise: The engine torch needs \w+, .*`pip install pixelwise\[train\]` .*\.\n", done.stderr
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_public_name_is_also_a_module() -> None:

@@ -228,6 +228,20 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
     assert err.startswith("pixelwise: There is no class unicorn; there are: background, ")
 
 
+def test_torch_evaluates_where_the_other_engines_are_not_installed(tmp_path: Path):
+    answered_photos(tmp_path / "VOC")
+    arguments = ["evaluate", "default", "--data", "VOC", "--engine", "torch", "--save", "figures.json"]
+    code = (
+        "import runpy, sys; sys.modules['onnxruntime'] = sys.modules['openvino'] = None; "
+        f"sys.argv[1:] = {arguments}; runpy.run_module('pixelwise', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    figures = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert figures["pixel_accuracy"] == pytest.approx(1, abs=1e-4)
+    assert figures["about"]["engine"] == "torch, fp32"
+
+
 def test_comparing_with_another_size_and_with_itself(tmp_path: Path):
     answered_photos(tmp_path / "VOC")
     own = read_bundle(DEFAULT_BUNDLE)

@@ -12,7 +12,7 @@ from pixelwise.bundle import CONFIG, Bundle, BundleConfig
 from pixelwise.catalogue import DEFAULT_MODEL, cached_path, find_model, is_named, pretrained_names, work_of_photo
 from pixelwise.decoding import Source
 from pixelwise.engine import Engine, EngineName, Precision, load_engine, load_exported
-from pixelwise.errors import BundleError, EngineError, PixelwiseError
+from pixelwise.errors import BundleError, EngineError, PixelwiseError, needs_train_extra
 from pixelwise.images import Photo
 from pixelwise.segmentation import Segmentation
 from pixelwise.segmenter import Segmenter, Size
@@ -36,7 +36,7 @@ def load(
         model: a name from `pixelwise models`, or a bundle's directory. A pretrained one is fetched and converted when
             it is first used, which takes torch, and lies in the user's cache from then on.
         engine: "onnxruntime" starts fastest, "openvino" computes fastest; "auto" goes by how much
-            there is to compute.
+            there is to compute. "torch" computes on a graphics card where there is one.
         precision: "fp32", "bf16", or "auto": what the engine finds best on this processor.
         photos: how many will be segmented, None for many.
         size: longer side at which photos are shown to the network, in pixels, or "native"; None for the model's own.
@@ -46,13 +46,16 @@ def load(
 
     Raises:
         BundleError: there is no such model, or it is damaged.
-        PixelwiseError: it is to be converted, and that takes torch, or its weights cannot be fetched.
+        PixelwiseError: it is to be converted, or computed by torch, which is not installed, or its weights cannot be
+            fetched.
         EngineError: the engine is not installed, or cannot run it.
     """
     bundle = bundle_of(model)
     config = bundle.config
     if config.form == "openvino":
         loaded = _load_exported(bundle, engine=engine, precision=precision, streams=streams)
+    elif engine == "torch":
+        loaded = _load_torch(bundle, precision)
     else:
         work = _work(config, photos, size)
         loaded = load_engine(bundle.graph, name=engine, precision=precision, work=work, streams=streams)
@@ -72,6 +75,12 @@ def _load_exported(bundle: Bundle, *, engine: EngineName, precision: Precision, 
     if engine not in ("auto", "openvino"):
         raise EngineError(f"{bundle.path} was exported for OpenVINO; leave --engine out, or give openvino.")
     return load_exported(bundle.graph, stored=bundle.config.precision, precision=precision, streams=streams)
+
+
+def _load_torch(bundle: Bundle, precision: Precision) -> Engine:
+    with needs_train_extra("The engine torch"):
+        from pixelwise.standalone import torch_engine
+    return torch_engine(bundle, precision=precision)
 
 
 def segment(photo: Source | NDArray[np.uint8] | Photo, *, model: str | Path = DEFAULT_MODEL) -> Segmentation:

@@ -33,9 +33,9 @@ def model(engine: str) -> Decorator:
         click.option("--flip", is_flag=True, help="Average with the mirrored photo; twice the time."),
         click.option(
             "--engine",
-            type=click.Choice(["auto", "onnxruntime", "openvino"]),
+            type=click.Choice(["auto", "onnxruntime", "openvino", "torch"]),
             default=engine,
-            help="What computes: auto goes by how much there is to do.",
+            help="What computes: auto goes by how much there is to do; torch uses a graphics card.",
         ),
         click.option(
             "--precision",

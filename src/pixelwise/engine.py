@@ -1,7 +1,7 @@
 """Engines: what computes a network, behind one small protocol.
 
 Three of them: ONNX Runtime, which starts fastest; OpenVINO, which computes fastest once it is warm; and torch, where it
-is installed, for models in training. `docs/engines.md` has the measurements behind `auto`.
+is installed, for models in training and for graphics cards. `docs/engines.md` has the measurements behind `auto`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def load_engine(
 
     Args:
         model: the ONNX file; weights that it keeps outside lie beside it.
-        name: the engine; "auto" chooses by the work. "torch" cannot run ONNX files: use `TorchEngine`.
+        name: the engine; "auto" chooses by the work. "torch" cannot run ONNX files: see `pixelwise.standalone`.
         precision: "auto" is fp32 on ONNX Runtime and, on OpenVINO, bf16 where the processor has instructions for it.
         work: as for `choose_engine`.
         threads: of computation; 0 for one a core, or as many as a container's quota is worth.
@@ -256,7 +256,7 @@ def graph_operations(model: Path, height: int, width: int) -> list[tuple[tuple[i
 
 
 class TorchEngine:
-    """A torch module as it is, for evaluating what is being trained.
+    """A torch module as it is.
 
     Args:
         module: float (B, 3, H, W) -> logits (B, C, H, W); used in evaluation mode, on the device that it is on.

@@ -1,4 +1,4 @@
-"""A bundle's network as one file for other programs: ONNX, or TorchScript."""
+"""A bundle's network in PyTorch: as an engine, and as one file for other programs, ONNX or TorchScript."""
 
 from __future__ import annotations
 
@@ -12,9 +12,22 @@ import torch
 from torch import nn
 
 from pixelwise.bundle import Bundle
+from pixelwise.engine import Precision, TorchEngine
 from pixelwise.errors import PixelwiseError
-from pixelwise.export import export_whole
+from pixelwise.export import export_whole, exported_part
 from pixelwise.models import build
+
+
+def torch_engine(bundle: Bundle, *, precision: Precision = "auto") -> TorchEngine:
+    """The network on the graphics card, where PyTorch finds one, else on the processor; "auto" is float32 on both.
+
+    Raises:
+        BundleError: the weights are damaged, or not those of the architecture.
+    """
+    module = exported_part(_module(bundle))
+    if torch.accelerator.is_available():
+        module.to(torch.accelerator.current_accelerator())
+    return TorchEngine(module, precision=precision)
 
 
 def onnx_file(bundle: Bundle) -> bytes:
