@@ -51,8 +51,14 @@ class Latency:
 
     def __str__(self) -> str:
         """In milliseconds, to read."""
-        median, lower, upper = (f"{1000 * each:.3g}" for each in (self.median, self.lower, self.upper))
+        median, lower, upper = map(milliseconds, (self.median, self.lower, self.upper))
         return f"{median} ({lower} to {upper})"
+
+
+def milliseconds(seconds: float) -> str:
+    """To read: three digits, and all of those before the point."""
+    value = 1000 * seconds
+    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 @dataclass(frozen=True, slots=True)

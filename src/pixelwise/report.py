@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
+from pixelwise.cost import Cost, milliseconds
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, percent, rounded
 from pixelwise.labels import ClassShare, ClassTable
@@ -20,7 +22,6 @@ from pixelwise.terminal import console, print_failures
 
 if TYPE_CHECKING:
     from pixelwise.compare import Comparison
-    from pixelwise.cost import Cost
     from pixelwise.evaluate import Evaluation
 
 _PAIRS_SHOWN = 6  # up to so many, every two models get a sentence
@@ -146,7 +147,8 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     """
     out, err = console(), console(stderr=True)
     failed, photos = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
-    table = Table(title=f"{photos} photos", title_justify="left", title_style="bold")
+    # Without lines between the columns there is room for a model's name, which may be long.
+    table = Table(title=f"{photos} photos", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", overflow="fold")
     for heading in ("mean IoU", "95 % interval", "ms", "memory", "params", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -156,7 +158,7 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
             Text(standing.name),
             rounded(accuracy.estimate),
             str(accuracy),
-            f"{1000 * cost.latency.median:.3g}",
+            milliseconds(cost.latency.median),
             f"{cost.peak_memory / 1e6:.0f} MB",
             f"{cost.parameters / 1e6:.1f} M",
             "" if cost.multiply_adds is None else f"{cost.multiply_adds / 1e9:.1f} G",
