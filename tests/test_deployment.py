@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from pixelwise.labels import VOC, ClassTable
 from pixelwise.masks import write_mask
 from pixelwise.models import build
 from pixelwise.segmenter import Segmenter
+from pixelwise.standalone import torch_engine
 from small_runs import fresh_state, small_dataset
 
 ORIGINAL = read_bundle(DEFAULT_BUNDLE)
@@ -159,6 +161,20 @@ def test_torchscript_needs_nothing_but_torch(tmp_path: Path):
     with torch.inference_mode():
         found = script(torch.from_numpy(images)).numpy()
     np.testing.assert_allclose(found, TorchEngine(original())(images), atol=1e-3)
+
+
+def test_torch_answers_at_the_stride_that_the_model_has(tmp_path: Path):
+    """The whole network in models of before there was one."""
+    config, stride = ORIGINAL.config, ORIGINAL.config.input_spec.output_stride
+    older = replace(config, input_spec=replace(config.input_spec, output_stride=1))
+    files = {"graph": ORIGINAL.graph.read_bytes(), "weights": ORIGINAL.weights.read_bytes()}
+    images = np.random.default_rng(0).standard_normal((1, 3, 160, 224)).astype(np.float32)
+    whole = torch_engine(write_bundle(tmp_path / "older", older, **files))(images)
+    part = torch_engine(ORIGINAL)(images)
+    assert whole.shape[2:] == (160, 224)
+    assert part.shape[2:] == (160 // stride, 224 // stride)
+    np.testing.assert_allclose(part, load_engine(ORIGINAL.graph, name="onnxruntime")(images), atol=1e-3)
+    np.testing.assert_allclose(whole, TorchEngine(original())(images), atol=1e-5)
 
 
 @pytest.mark.slow

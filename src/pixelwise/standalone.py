@@ -24,7 +24,9 @@ def torch_engine(bundle: Bundle, *, precision: Precision = "auto") -> TorchEngin
     Raises:
         BundleError: the weights are damaged, or not those of the architecture.
     """
-    module = exported_part(_module(bundle))
+    module = _module(bundle)
+    if bundle.config.input_spec.output_stride > 1:  # else it was exported whole, as older versions did
+        module = exported_part(module)
     if torch.accelerator.is_available():
         module.to(torch.accelerator.current_accelerator())
     return TorchEngine(module, precision=precision)
