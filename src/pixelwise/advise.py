@@ -69,7 +69,7 @@ class Candidate:
         seconds: expected for a photo on this machine; None on a GPU.
         memory: bytes, of a process that segments one photo of 512 x 512 pixels.
         parameters: how many.
-        refused: why it is out of the question; empty where it is not.
+        refused: for what it is out of the question, "time", "memory" or "weights"; empty where it is not.
         behind: by how much the best on a dataset is better, a mean over the datasets it was trained on itself; None
             where nothing was trained.
     """
@@ -181,11 +181,11 @@ def _number(value: Any) -> float:
 
 def _judged(candidate: Candidate, case: Case) -> Candidate:
     if candidate.pretrained and not case.pretrained:
-        return replace(candidate, refused="starts from ImageNet weights")
+        return replace(candidate, refused="weights")
     if case.max_memory is not None and candidate.memory > case.max_memory:
-        return replace(candidate, refused=f"takes {candidate.memory / 1e6:.0f} MB")
+        return replace(candidate, refused="memory")
     if case.max_seconds is not None and candidate.seconds is not None and candidate.seconds > case.max_seconds:
-        return replace(candidate, refused=f"takes about {1000 * candidate.seconds:.0f} ms here")
+        return replace(candidate, refused="time")
     return candidate
 
 
@@ -204,11 +204,10 @@ def reasons(candidate: Candidate, others: Sequence[Candidate], case: Case) -> li
     ]
     twin = next((o for o in others if o.architecture == candidate.architecture and not o.pretrained), None)
     if candidate.pretrained and twin is not None:
-        told += [
-            f"ImageNet weights in its encoder: from random ones it came to {twin.accuracy[dataset]:.3f} there"
-            for dataset in candidate.accuracy
-            if dataset in twin.accuracy
-        ]
+        both = [dataset for dataset in candidate.accuracy if dataset in twin.accuracy]
+        ends = [f"{twin.accuracy[dataset]:.3f} on {DATASETS[dataset]}" for dataset in both]
+        if ends:
+            told.append(f"ImageNet weights in its encoder: from random ones it came to {' and '.join(ends)}")
     if candidate.seconds is not None:
         told.append(f"about {1000 * candidate.seconds:.0f} ms for a photo of {case.size} x {case.size} pixels here")
     told.append(f"{candidate.memory / 1e6:.0f} MB for a process that segments a photo of 512 x 512")

@@ -79,13 +79,14 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
             first = next((each for each in candidates if each.accuracy), None)
             if first is not None and (size := largest_size(first, case)):
                 out.print(f"{first.name}, the best that was measured, keeps to it with --size {size}.")
-    table = Table(title=f"\nBy {AIMS[case.aim][0]}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    title = f"\nBy {AIMS[case.aim][0]}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     datasets = list(dict.fromkeys(dataset for each in candidates for dataset in each.accuracy))
     times = [] if case.gpu else ["ms here"]
     for heading in (*(DATASETS[dataset].split()[-1] for dataset in datasets), *times, "memory", "params"):
-        table.add_column(heading, justify="right")
-    table.add_column("", overflow="fold")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("" if len(fit) == len(candidates) else "refused", overflow="fold")
     for each in (each for each in candidates if each.accuracy):
         table.add_row(
             each.name + ("" if each.pretrained else "*"),
