@@ -84,7 +84,7 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
     table.add_column("model", no_wrap=True)
     datasets = list(dict.fromkeys(dataset for each in candidates for dataset in each.accuracy))
     times = [] if case.gpu else ["ms here"]
-    for heading in (*(DATASETS[dataset].split()[-1] for dataset in datasets), *times, "memory", "params"):
+    for heading in (*(DATASETS[dataset].split()[-1] for dataset in datasets), *times, "MB", "params"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("" if len(fit) == len(candidates) else "refused", overflow="fold")
     for each in (each for each in candidates if each.accuracy):
@@ -92,7 +92,7 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
             each.name + ("" if each.pretrained else "*"),
             *(f"{each.accuracy[dataset]:.3f}" if dataset in each.accuracy else "" for dataset in datasets),
             *("" if each.seconds is None else f"{1000 * each.seconds:.0f}" for _ in times),
-            f"{each.memory / 1e6:.0f} MB",
+            f"{each.memory / 1e6:.0f}",
             f"{each.parameters / 1e6:.1f} M",
             each.refused,
         )
