@@ -22,7 +22,7 @@ def torch_engine(bundle: Bundle, *, precision: Precision = "auto") -> TorchEngin
     """The network on the graphics card, where PyTorch finds one, else on the processor; "auto" is float32 on both.
 
     Raises:
-        BundleError: the weights are damaged, or not those of the architecture.
+        PixelwiseError: there is no such architecture, or the weights are not those of it.
     """
     module = _module(bundle)
     if bundle.config.input_spec.output_stride > 1:  # else it was exported whole, as older versions did
