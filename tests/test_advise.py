@@ -83,7 +83,7 @@ def test_aims_rank_by_their_own_figure_where_it_was_measured():
     assert found["fast"].behind is None
 
 
-def test_limits_refuse_with_the_figure():
+def test_limits_refuse_and_say_which():
     found = advise(Case(max_seconds=0.2, max_memory=500 * MB), seconds_of_default=0.1, table=TABLE)
     assert {each.name: each.refused for each in found if each.refused} == {
         "big": "memory",

@@ -12,7 +12,7 @@ from helpers import COLOURS, DEFAULT_BUNDLE, SPEC, ColourEngine, colourful_photo
 from pixelwise.api import load
 from pixelwise.bundle import read_bundle
 from pixelwise.catalogue import architectures
-from pixelwise.cost import Latency, cost, count_multiply_adds, count_parameters, measure_latencies, milliseconds
+from pixelwise.cost import Latency, cost, count_multiply_adds, count_parameters, measure_latencies
 from pixelwise.errors import EngineError
 from pixelwise.run_directory import RunDirectory
 from pixelwise.segmenter import Segmenter
@@ -93,10 +93,3 @@ def test_models_are_timed_in_turn_and_none_too_seldom(monkeypatch: pytest.Monkey
     assert [each.calls for each in found] == [7, 7]
     for each in found:
         assert 0 < each.lower <= each.median <= each.upper
-
-
-@pytest.mark.parametrize(
-    ("seconds", "read"), [(0.0061234, "6.12"), (0.0347, "34.7"), (0.18349, "183"), (0.9996, "1000"), (2.3872, "2387")]
-)
-def test_milliseconds_have_three_digits_and_no_exponent(seconds: float, read: str):
-    assert milliseconds(seconds) == read

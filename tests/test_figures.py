@@ -10,7 +10,7 @@ from pixelwise.bootstrap import bootstrap_mean_iou
 from pixelwise.boundary import BoundaryIoU, boundary_f1, outline_matches
 from pixelwise.calibration import calibration_error, reliability
 from pixelwise.errors import PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Counts, figures
+from pixelwise.figures import OVERALL, PER_CLASS, Counts, figures, milliseconds
 from pixelwise.metrics import ConfusionMatrix, class_mean, mean_image_iou, scores
 
 CLASSES = 4
@@ -99,3 +99,10 @@ def test_a_photo_without_a_labelled_pixel_changes_nothing_and_alone_is_undefined
 def test_too_few_draws_are_refused() -> None:
     with pytest.raises(PixelwiseError, match="at least 100"):
         figures(counted(pairs(2))[0], resamples=99)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "read"), [(0.0061234, "6.12"), (0.0347, "34.7"), (0.18349, "183"), (0.9996, "1000"), (2.3872, "2387")]
+)
+def test_milliseconds_have_three_digits_and_no_exponent(seconds: float, read: str):
+    assert milliseconds(seconds) == read

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pixelwise.bundle import Bundle
 from pixelwise.engine import graph_operations
 from pixelwise.errors import EngineError
+from pixelwise.figures import milliseconds
 from pixelwise.run_directory import RunDirectory
 from pixelwise.segmenter import Segmenter
 
@@ -53,12 +54,6 @@ class Latency:
         """In milliseconds, to read."""
         median, lower, upper = map(milliseconds, (self.median, self.lower, self.upper))
         return f"{median} ({lower} to {upper})"
-
-
-def milliseconds(seconds: float) -> str:
-    """To read: three digits, and all of those before the point."""
-    value = 1000 * seconds
-    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 EngineName = Literal["auto", "onnxruntime", "openvino", "torch"]
 Precision = Literal["auto", "fp32", "bf16"]
 
-ENGINES: tuple[EngineName, ...] = ("auto", "onnxruntime", "openvino", "torch")
-PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16")
-
 MUCH_WORK = 100e9
 """From so many multiply-adds on `auto` takes OpenVINO: its slower start has paid by then; see `docs/engines.md`."""
 

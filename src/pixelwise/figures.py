@@ -58,6 +58,12 @@ def rounded(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3f}"
 
 
+def milliseconds(seconds: float) -> str:
+    """Seconds to read as milliseconds: three digits, and all of those before the point."""
+    value = 1000 * seconds
+    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
+
+
 def percent(share: float) -> str:
     """A share to read, 0 to 1."""
     return "<0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")

@@ -86,8 +86,9 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
     times = [] if case.gpu else ["ms here"]
     for heading in (*(DATASETS[dataset].split()[-1] for dataset in datasets), *times, "MB", "params"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("" if len(fit) == len(candidates) else "refused", overflow="fold")
-    for each in (each for each in candidates if each.accuracy):
+    shown = [each for each in candidates if each.accuracy]
+    table.add_column("refused" if any(each.refused for each in shown) else "", overflow="fold")
+    for each in shown:
         table.add_row(
             each.name + ("" if each.pretrained else "*"),
             *(f"{each.accuracy[dataset]:.3f}" if dataset in each.accuracy else "" for dataset in datasets),

@@ -14,14 +14,14 @@ from rich.text import Text
 
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
-from pixelwise.cost import Cost, milliseconds
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, percent, rounded
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, rounded
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console, print_failures
 
 if TYPE_CHECKING:
     from pixelwise.compare import Comparison
+    from pixelwise.cost import Cost
     from pixelwise.evaluate import Evaluation
 
 _PAIRS_SHOWN = 6  # up to so many, every two models get a sentence
