@@ -80,13 +80,13 @@ def _costs() -> dict[str, Any]:
 
 
 def _cost(name: str) -> dict[str, Any]:
-    from pixelwise.export import export_module
+    from pixelwise.export import export_module, input_sizes
     from pixelwise.models import arguments, build
 
     given = arguments_of(name)
     module = build(name, num_classes=len(VOC), arguments_given=given)
     graph, weights = export_module(module)
-    multiple, stride = int(getattr(module, "size_multiple", 1)), int(getattr(module, "output_stride", 1))
+    multiple, stride = input_sizes(module)
     spec = InputSpec((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), SIDE, multiple, output_stride=stride)
     config = BundleConfig(name, name, arguments(name, given), VOC, spec)
     photo = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)

@@ -36,8 +36,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "fcn8s": {"batch_norm": True, "same_padding": True},
 }
 """What is built otherwise than by default: batch normalisation, to learn from random weights, and no wide border."""
-# timm's weights of the encoder; on a machine without a network, --encoder-weights names a file of them.
-PRETRAINED = ("model.encoder_weights=imagenet", "optimizer.encoder_lr=6.0e-4", "optimizer.lr=2.0e-3")
+# The weights are timm's or torchvision's; on a machine without a network, --encoder-weights and --vgg16-weights name
+# files of them. The rates of VGG-16 were never tried against others.
+IMAGENET = "model.encoder_weights=imagenet"
+UNET_PRETRAINED = (IMAGENET, "optimizer.encoder_lr=6.0e-4", "optimizer.lr=2.0e-3")
+VGG16_PRETRAINED = (
+    IMAGENET,
+    "optimizer.encoder_lr=2.0e-4",
+    "input.mean=[0.485, 0.456, 0.406]",
+    "input.std=[0.229, 0.224, 0.225]",
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class Trial:
         """Also where its results lie."""
         return f"{self.dataset}/{self.name}-{self.seed}"
 
+    @property
+    def pretrained(self) -> bool:
+        """Its encoder began with ImageNet's weights, in this training or in the one that it goes on from."""
+        return IMAGENET in self.settings or "imagenet" in (self.after or "")
+
 
 def arguments_of(name: str) -> dict[str, Any]:
     """What an architecture is built with here."""
@@ -64,7 +77,7 @@ def arguments_of(name: str) -> dict[str, Any]:
 def _trials() -> list[Trial]:
     """In the order in which they are made: one of each first, then further seeds of the smaller ones."""
     settings = {
-        "unet": ("model.name=unet", *PRETRAINED),
+        "unet": ("model.name=unet", *UNET_PRETRAINED),
         "unet2015": ("model.name=unet2015",),
         "fcn8s": ("model.name=fcn8s",),
         "segnet": ("model.name=segnet",),
@@ -73,15 +86,24 @@ def _trials() -> list[Trial]:
         "fcn_resnet50": ("model.name=fcn_resnet50",),
         "deeplabv3_resnet50": ("model.name=deeplabv3_resnet50",),
         "fcn32s": ("model.name=fcn32s",),
+        "segnet-imagenet": ("model.name=segnet", *VGG16_PRETRAINED),
+        "fcn8s-imagenet": ("model.name=fcn8s", *VGG16_PRETRAINED),
+        "fcn32s-imagenet": ("model.name=fcn32s", *VGG16_PRETRAINED),
     }
     small = ("unet", "unet-random", "deeplabv3_mobilenet_v3_large")
     datasets = ("pets", "camvid")
     trials = [Trial("pets", name, 0, settings[name]) for name in ("unet", "unet2015", "fcn8s")]
     trials += [Trial(dataset, name, 0, settings[name]) for dataset in reversed(datasets) for name in small]
     trials += [Trial(dataset, name, 0, own) for dataset in datasets for name, own in settings.items()]
-    for dataset in datasets:  # as in the paper, each from the coarser one before it
-        trials.append(Trial(dataset, "fcn16s", 0, ("model.name=fcn16s", "steps=300"), after="fcn32s"))
-        trials.append(Trial(dataset, "fcn8s-staged", 0, ("model.name=fcn8s", "steps=300"), after="fcn16s"))
+    for dataset in datasets:
+        for start, rest in (
+            ("", ()),
+            ("-imagenet", VGG16_PRETRAINED[1:]),
+        ):  # as in the paper, each from the coarser one
+            own = ("model.name=fcn16s", "steps=300", *rest)
+            trials.append(Trial(dataset, f"fcn16s{start}", 0, own, after=f"fcn32s{start}"))
+            own = ("model.name=fcn8s", "steps=300", *rest)
+            trials.append(Trial(dataset, f"fcn8s-staged{start}", 0, own, after=f"fcn16s{start}"))
     for seed in (1, 2):
         trials += [Trial(dataset, name, seed, settings[name]) for dataset in datasets for name in small]
     return list(dict.fromkeys(trials))
@@ -105,6 +127,9 @@ def _options() -> argparse.Namespace:
     made.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduction", help="where the runs are kept")
     made.add_argument("--only", nargs="+", metavar="ID", help="these only, as pets/segnet-0")
     made.add_argument("--encoder-weights", help="a file instead of timm's download")
+    made.add_argument(
+        "--vgg16-weights", help="what benchmarks/vgg16_weights.py makes, instead of torchvision's download"
+    )
     made.add_argument("--engine", default="openvino", help="what evaluates; `torch` takes a graphics card")
     made.add_argument("--table", action="store_true", help="write the table from the results that are there, and stop")
     return made.parse_args()
@@ -133,17 +158,18 @@ def _make(trial: Trial, options: argparse.Namespace) -> None:
     for name in ("log.jsonl", "curves.png"):
         shutil.copyfile(run / name, results / name)
     recipe = (run / "recipe.yaml").read_text()  # where the weights lay on this machine is of no use to others
-    recipe = recipe.replace(options.encoder_weights or "imagenet", "imagenet").replace(str(options.runs), "RUNS")
+    recipe = recipe.replace(_encoder_weights(trial, options), "imagenet").replace(str(options.runs), "RUNS")
     (results / "recipe.yaml").write_text(recipe)
-    (results / "metrics.json").write_text(json.dumps(_metrics(run, options.data_root, measured)) + "\n")
+    metrics = _metrics(trial, run, options.data_root, measured)
+    (results / "metrics.json").write_text(json.dumps(metrics) + "\n")
     _write_table()
 
 
 def _training(trial: Trial, options: argparse.Namespace, run: Path) -> list[str | Path]:
     name = trial.settings[0].partition("=")[2]
     settings = [*trial.settings, f"model.arguments={json.dumps(arguments_of(name))}", f"seed={trial.seed}"]
-    if options.encoder_weights and PRETRAINED[0] in settings:
-        settings[settings.index(PRETRAINED[0])] = f"model.encoder_weights={options.encoder_weights}"
+    if IMAGENET in settings:
+        settings[settings.index(IMAGENET)] = f"model.encoder_weights={_encoder_weights(trial, options)}"
     if trial.after:
         coarser = options.runs / trial.dataset / f"{trial.after}-{trial.seed}" / "best.safetensors"
         settings.append(f"model.weights={coarser}")
@@ -153,13 +179,18 @@ def _training(trial: Trial, options: argparse.Namespace, run: Path) -> list[str 
     return [*words, "--resume"] if (run / "recipe.yaml").is_file() else words
 
 
+def _encoder_weights(trial: Trial, options: argparse.Namespace) -> str:
+    given = options.encoder_weights if trial.name == "unet" else options.vgg16_weights
+    return given or "imagenet"
+
+
 def _pixelwise(*words: str | Path) -> None:
     done = subprocess.run([sys.executable, "-m", "pixelwise", *map(str, words)], check=False)
     if done.returncode:
         sys.exit(f"pixelwise {words[0]} ended with status {done.returncode}; start this again to go on.")
 
 
-def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, Any]:
+def _metrics(trial: Trial, run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a run: how it was made, its figures on `val`, and those on `test` but for single photos."""
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     source = recipe["data"]["train"][0]
@@ -170,7 +201,7 @@ def _metrics(run: Path, data_root: Path, measured: dict[str, Any]) -> dict[str, 
     return {
         "architecture": config["architecture"],
         "provenance": {key: value for key, value in config["provenance"].items() if not isinstance(value, list)},
-        "pretrained": bool(recipe["model"]["encoder_weights"]),
+        "pretrained": trial.pretrained,
         "photos": {"train": len(train), "test": measured["test"]["images"]},
         "machine": machine(),
         "training_seconds": clock["seconds"],

@@ -75,6 +75,14 @@ def exported_part(module: nn.Module) -> nn.Module:
     return part
 
 
+def input_sizes(module: nn.Module) -> tuple[int, int]:
+    """`size_multiple` and `output_stride` of a bundle of what `export_module` exports of a network, as it states them.
+
+    Of one that says nothing: 32, with which the usual encoders get by, and 1, logits at the photo's size.
+    """
+    return int(getattr(module, "size_multiple", 32)), int(getattr(module, "output_stride", 1))
+
+
 def _graph(module: nn.Module) -> onnx.ModelProto:
     example = torch.zeros(2, 3, 64, 96)
     dynamic = torch.export.Dim.DYNAMIC

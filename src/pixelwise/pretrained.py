@@ -9,7 +9,7 @@ from torchvision.models import get_weight
 
 from pixelwise.bundle import Bundle, BundleConfig, InputSpec, write_bundle
 from pixelwise.colours import for_display
-from pixelwise.export import export_module
+from pixelwise.export import export_module, input_sizes
 from pixelwise.labels import VOC
 from pixelwise.models import architecture, arguments, build
 
@@ -29,13 +29,14 @@ def convert_pretrained(name: str, path: Path) -> Bundle:
     module = build(name, num_classes=len(VOC), arguments_given=given, weights="coco_voc")
     weights = get_weight(architecture(name).weights["coco_voc"].name)
     preset = weights.transforms()
+    multiple, stride = input_sizes(module)
     spec = InputSpec(
         mean=tuple(preset.mean),
         std=tuple(preset.std),
         long_side=None,
-        size_multiple=int(getattr(module, "size_multiple", 1)),
+        size_multiple=multiple,
         short_side=preset.resize_size[0],
-        output_stride=int(getattr(module, "output_stride", 1)),
+        output_stride=stride,
     )
     graph, tensors = export_module(module)
     config = BundleConfig(

@@ -20,7 +20,7 @@ from pixelwise.data import Dataset
 from pixelwise.engine import Engine, TorchEngine, load_engine
 from pixelwise.errors import EngineError, PixelwiseError
 from pixelwise.evaluate import summary
-from pixelwise.export import export_module, exported_part
+from pixelwise.export import export_module, exported_part, input_sizes
 from pixelwise.labels import ClassTable
 from pixelwise.models import arguments, build
 from pixelwise.recipe import Recipe
@@ -30,14 +30,8 @@ from pixelwise.segmenter import Segmenter
 
 def input_spec_of(recipe: Recipe, module: nn.Module) -> InputSpec:
     """What the trained network expects of a photo."""
-    given = recipe.input
-    return InputSpec(
-        given.mean,
-        given.std,
-        given.long_side,
-        size_multiple=int(getattr(module, "size_multiple", 32)),
-        output_stride=int(getattr(module, "output_stride", 1)),
-    )
+    given, (multiple, stride) = recipe.input, input_sizes(module)
+    return InputSpec(given.mean, given.std, given.long_side, multiple, output_stride=stride)
 
 
 def model_classes(recipe: Recipe, classes: ClassTable) -> ClassTable:
