@@ -108,11 +108,11 @@ def prepare(name: str, folder: Path, *, whole: bool = False) -> Bundle:
     if path.is_dir():
         return read_bundle(path)
     print(f"exporting {path.name}", file=sys.stderr)
-    from pixelwise.export import export_module
+    from pixelwise.export import export_module, input_sizes
 
     module = _exportable(name, whole=whole)
     graph, weights = export_module(module)
-    stride = int(getattr(module, "output_stride", 1))
+    _, stride = input_sizes(module)
     spec = InputSpec(mean=MEAN, std=STD, long_side=SIZE, size_multiple=32, output_stride=stride)
     return write_bundle(path, BundleConfig(path.name, name, {}, VOC, spec), graph=graph, weights=weights)
 

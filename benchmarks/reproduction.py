@@ -26,6 +26,7 @@ import yaml
 
 from _common import ROOT, machine, put_between_marks, table
 from pixelwise.data import open_dataset
+from pixelwise.recipe import Input
 
 RESULTS = ROOT / "docs" / "reproduction"
 DOCUMENT = ROOT / "docs" / "reproduction.md"
@@ -43,8 +44,8 @@ UNET_PRETRAINED = (IMAGENET, "optimizer.encoder_lr=6.0e-4", "optimizer.lr=2.0e-3
 VGG16_PRETRAINED = (
     IMAGENET,
     "optimizer.encoder_lr=2.0e-4",
-    "input.mean=[0.485, 0.456, 0.406]",
-    "input.std=[0.229, 0.224, 0.225]",
+    f"input.mean={list(Input().mean)}",
+    f"input.std={list(Input().std)}",
 )
 
 
@@ -95,14 +96,13 @@ def _trials() -> list[Trial]:
     trials = [Trial("pets", name, 0, settings[name]) for name in ("unet", "unet2015", "fcn8s")]
     trials += [Trial(dataset, name, 0, settings[name]) for dataset in reversed(datasets) for name in small]
     trials += [Trial(dataset, name, 0, own) for dataset in datasets for name, own in settings.items()]
-    for dataset in datasets:
-        for start, rest in (
-            ("", ()),
-            ("-imagenet", VGG16_PRETRAINED[1:]),
-        ):  # as in the paper, each from the coarser one
-            own = ("model.name=fcn16s", "steps=300", *rest)
+    starts = {"": (), "-imagenet": VGG16_PRETRAINED[1:]}  # the weights themselves come with those that they go on from
+    for dataset in datasets:  # as in the paper, each from the coarser one before it
+        for start, rest in starts.items():
+            shared = ("steps=300", *rest)
+            own = ("model.name=fcn16s", *shared)
             trials.append(Trial(dataset, f"fcn16s{start}", 0, own, after=f"fcn32s{start}"))
-            own = ("model.name=fcn8s", "steps=300", *rest)
+            own = ("model.name=fcn8s", *shared)
             trials.append(Trial(dataset, f"fcn8s-staged{start}", 0, own, after=f"fcn16s{start}"))
     for seed in (1, 2):
         trials += [Trial(dataset, name, seed, settings[name]) for dataset in datasets for name in small]
@@ -158,7 +158,9 @@ def _make(trial: Trial, options: argparse.Namespace) -> None:
     for name in ("log.jsonl", "curves.png"):
         shutil.copyfile(run / name, results / name)
     recipe = (run / "recipe.yaml").read_text()  # where the weights lay on this machine is of no use to others
-    recipe = recipe.replace(_encoder_weights(trial, options), "imagenet").replace(str(options.runs), "RUNS")
+    recipe = recipe.replace(options.encoder_weights or "imagenet", "imagenet").replace(str(options.runs), "RUNS")
+    if options.vgg16_weights:  # not torchvision's own of `vgg16_bn`, so they keep their file's name
+        recipe = recipe.replace(options.vgg16_weights, Path(options.vgg16_weights).name)
     (results / "recipe.yaml").write_text(recipe)
     metrics = _metrics(trial, run, options.data_root, measured)
     (results / "metrics.json").write_text(json.dumps(metrics) + "\n")

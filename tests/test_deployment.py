@@ -28,7 +28,7 @@ from pixelwise.data import open_dataset
 from pixelwise.deployment import to_file, to_openvino
 from pixelwise.engine import TorchEngine, load_engine, load_exported, openvino_core
 from pixelwise.errors import BundleError, EngineError, OutputError, PixelwiseError, RecipeError
-from pixelwise.export import export_module
+from pixelwise.export import export_module, input_sizes
 from pixelwise.labels import VOC, ClassTable
 from pixelwise.masks import write_mask
 from pixelwise.models import build
@@ -125,8 +125,8 @@ def test_one_of_each_family_can_be_exported_and_sees_photos_of_any_size(name: st
         if isinstance(part, nn.Conv2d) and not part.weight.any():  # FCN's scores, which would all be zero
             nn.init.normal_(part.weight, std=0.05)
     graph, weights = export_module(module)
-    multiple = int(getattr(module, "size_multiple", 32))
-    spec = InputSpec((0.5,) * 3, (0.5,) * 3, 64, multiple, output_stride=int(getattr(module, "output_stride", 1)))
+    multiple, stride = input_sizes(module)
+    spec = InputSpec((0.5,) * 3, (0.5,) * 3, 64, multiple, output_stride=stride)
     config = BundleConfig(name, name, SMALL.get(name, {}), FOUR, spec)
     bundle = write_bundle(tmp_path / "model", config, graph=graph, weights=weights)
     to_openvino(bundle, tmp_path / "new", precision="fp32")
