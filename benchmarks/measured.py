@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from _common import ROOT, machine, put_between_marks, table, versions
 from pixelwise import load
@@ -122,6 +123,7 @@ def _trainings() -> list[dict[str, Any]]:
                 "seed": metrics["provenance"]["seed"],
                 "architecture": metrics["architecture"]["name"],
                 "pretrained": metrics["pretrained"],
+                "after": _after(path.with_name("recipe.yaml")),
                 "photos": metrics["photos"],
                 "seconds": metrics["training_seconds"],
                 "mean_iou": test["figures"]["mean_iou"],
@@ -134,6 +136,15 @@ def _trainings() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _after(recipe: Path) -> str | None:
+    """The architecture that a training went on from."""
+    weights = yaml.safe_load(recipe.read_text())["model"]["weights"]
+    if weights is None:
+        return None
+    coarser = RESULTS / Path(weights).parent.relative_to("RUNS") / "metrics.json"
+    return str(json.loads(coarser.read_text())["architecture"]["name"])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from helpers import ROOT, pixelwise
@@ -31,7 +34,7 @@ def cost(seconds: float, memory: int = 400, **more: Any) -> dict[str, Any]:
 def training(name: str, dataset: str, value: float, **more: Any) -> dict[str, Any]:
     figure = {"value": value, "low": value - 0.01, "high": value + 0.01}
     row = {"dataset": dataset, "name": name, "seed": 0, "architecture": name, "pretrained": False, "mean_iou": figure}
-    return row | {"photos": {"train": 240 if dataset == "pets" else 367}} | more
+    return row | {"after": None, "photos": {"train": 240 if dataset == "pets" else 367}} | more
 
 
 TABLE = {
@@ -151,7 +154,34 @@ def test_the_command_builds_what_was_measured():
     )
 
 
-@pytest.mark.parametrize("case", [Case(images=0), Case(size=-1), Case(max_seconds=0), Case(max_memory=-5)])
+def test_stages_are_told_from_one_go():
+    staged = {"architecture": "big", "after": "fast"}
+    more = [
+        training("big-imagenet", "pets", 0.80, architecture="big", pretrained=True),
+        training("big-staged", "pets", 0.60, **staged),
+        training("big-staged-imagenet", "pets", 0.85, pretrained=True, **staged),
+    ]
+    table = {**TABLE, "trainings": [*TABLE["trainings"], *more]}
+    found = {each.name: each for each in advise(Case(), seconds_of_default=0.1, table=table)}
+    for name, random in (("big-imagenet", "0.750"), ("big-staged-imagenet", "0.600")):
+        assert f"from random ones it came to {random}" in " ".join(reasons(found[name], [*found.values()], Case()))
+    for name in ("big-staged", "big-staged-imagenet"):
+        assert command(found[name]).endswith(" --set model.weights=runs/YOUR_FOLDER-fast/best.safetensors")
+        assert "goes on from fast" in " ".join(reasons(found[name], [*found.values()], Case()))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(images=0),
+        Case(size=-1),
+        Case(max_seconds=0),
+        Case(max_memory=-5),
+        Case(max_memory=math.inf),
+        Case(max_memory=math.nan),
+        Case(max_seconds=math.inf),
+    ],
+)
 def test_nonsense_is_refused(case: Case):
     with pytest.raises(PixelwiseError, match="must be positive"):
         advise(case, seconds_of_default=0.1, table=TABLE)
@@ -227,3 +257,32 @@ def test_what_cannot_be_kept_is_said_with_the_nearest(tmp_path: Path):
     assert "The fastest takes about " in out
     out, err = pixelwise("advise", "--images", "0", cwd=tmp_path, status=2)
     assert "--images" in err
+
+
+def test_what_is_refused_for_more_than_its_time_is_not_offered_smaller(tmp_path: Path):
+    out, _ = pixelwise("advise", "--no-pretrained", "--max-latency-ms", "100", "--size", "8192", cwd=tmp_path)
+    (offered,) = re.findall("(.+), the best that was measured of those, keeps to it with --size", out)
+    assert re.search(rf"{offered}\*.* time ", out)
+    out, _ = pixelwise("advise", "--max-memory-mb", "1", "--max-latency-ms", "1000000", cwd=tmp_path)
+    assert "Nothing whose accuracy was measured keeps to these limits." in out
+    assert "The fastest" not in out
+    assert "--size" not in out
+    pixelwise("advise", "--device", "gpu", "--max-latency-ms", "50", "--max-memory-mb", "1", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("limit", ["--max-memory-mb", "--max-latency-ms"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_limit_that_is_no_number_is_refused(limit: str, value: str, tmp_path: Path):
+    _, err = pixelwise("advise", limit, value, "--device", "gpu", "--save", "x.json", cwd=tmp_path, status=2)
+    assert err == "pixelwise: Numbers of images, sizes and limits must be positive, and not infinite.\n"
+    assert not [*tmp_path.iterdir()]
+
+
+def test_without_pretrained_weights_the_command_starts_from_random_ones(tmp_path: Path):
+    out, _ = pixelwise("advise", "--no-pretrained", "--max-memory-mb", "200", cwd=tmp_path)
+    (found,) = re.findall("Start with: pixelwise (.+)", out)
+    assert "--model unet " in found  # for which pixelwise has weights of its own
+    words = found.replace("YOUR_FOLDER", str(ROOT / "examples" / "nuclei")).split()
+    recipe, _ = pixelwise(*words, "--dry-run", cwd=tmp_path)
+    model = yaml.safe_load(recipe)["model"]
+    assert (model["encoder_weights"], model["weights"], model["transfer"]) == (None, None, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -253,7 +254,7 @@ def test_processes_share_cores_and_memory():
 
 
 def test_a_network_without_pretrained_part_trains_longer_on_the_photos_own_normalisation():
-    recipe, why = chosen(data(), model="unet2015", model_arguments={"width": 8})
+    recipe, why = chosen(data(), model="unet2015", given={"arguments": {"width": 8}})
     assert recipe.model.arguments == {"width": 8}
     assert why["model.arguments"] == "as given"
     assert (recipe.model.transfer, recipe.model.encoder_weights) == (None, None)
@@ -276,11 +277,60 @@ def test_weights_that_cannot_be_had_leave_random_ones_with_the_reason():
     assert recipe.input.mean == (0.5, 0.4, 0.3)
 
 
+@pytest.mark.parametrize(
+    ("model", "start"),
+    [
+        ("unet", {"encoder_weights": None}),
+        ("segnet", {"encoder_weights": None}),
+        ("unet", {"weights": None, "encoder_weights": None, "transfer": None}),
+    ],
+)
+def test_random_weights_that_are_asked_for_are_what_it_starts_from(model: str, start: dict[str, None]):
+    recipe, why = chosen(data(), model=model, given=start)
+    assert (recipe.model.weights, recipe.model.transfer, recipe.model.encoder_weights) == (None, None, None)
+    assert recipe.input.mean == (0.5, 0.4, 0.3)
+    assert "learnt anew" in why["optimizer.encoder_lr"]
+
+
+@pytest.mark.parametrize(
+    ("model", "start", "mean"),
+    [
+        ("segnet", {"encoder_weights": "imagenet"}, (0.485, 0.456, 0.406)),
+        ("segnet", {"encoder_weights": "vgg16_bn.pth"}, (0.485, 0.456, 0.406)),
+        ("unet", {"encoder_weights": "imagenet"}, (0.498, 0.498, 0.498)),
+        ("deeplabv3_resnet50", {"weights": "coco_voc"}, (0.485, 0.456, 0.406)),
+        ("unet", {"transfer": "default"}, (0.498, 0.498, 0.498)),
+    ],
+)
+def test_weights_that_are_asked_for_come_with_their_normalisation_and_rate(
+    model: str, start: dict[str, str], mean: tuple[float, float, float]
+):
+    recipe, why = chosen(data(), model=model, given=start)
+    ((key, value),) = start.items()
+    assert getattr(recipe.model, key) == value
+    assert recipe.model.transfer == start.get("transfer")
+    assert recipe.input.mean == pytest.approx(mean, abs=1e-3)
+    assert "know something already" in why["optimizer.encoder_lr"]
+
+
+def test_going_on_from_a_run_keeps_its_normalisation(tmp_path: Path):
+    coarser, _ = chosen(data(), model="fcn32s", given={"encoder_weights": None})
+    (tmp_path / "recipe.yaml").write_text(coarser.to_yaml())
+    best = str(tmp_path / "best.safetensors")
+    recipe, _ = chosen(data(mean=(0.1, 0.1, 0.1)), model="fcn16s", given={"weights": best})
+    assert (recipe.model.weights, recipe.input) == (best, coarser.input)
+
+
+def test_a_start_that_is_missing_is_refused():
+    with pytest.raises(PixelwiseError, match="no_such_model"):
+        chosen(data(), given={"transfer": "no_such_model"})
+
+
 def test_an_unknown_architecture_or_argument_is_refused():
     with pytest.raises(PixelwiseError, match="unett"):
         chosen(data(), model="unett")
     with pytest.raises(PixelwiseError, match="decoder_chanels"):
-        chosen(data(), model_arguments={"decoder_chanels": [8]})
+        chosen(data(), given={"arguments": {"decoder_chanels": [8]}})
 
 
 @st.composite
@@ -321,7 +371,7 @@ def fingerprints(draw: st.DrawFn) -> Fingerprint:
     ),
 )
 def test_whatever_the_data_and_the_machine_the_recipe_is_valid(found: Fingerprint, machine: Machine):
-    recipe, _ = chosen(found, machine, model="unet2015", model_arguments={"width": 4})
+    recipe, _ = chosen(found, machine, model="unet2015", given={"arguments": {"width": 4}})
     assert parse_recipe(recipe.model_dump(), name="again") == recipe
     assert 32 <= recipe.input.long_side <= 1024
     assert 64 <= int(str(recipe.augment.crop_size)) <= 512

@@ -48,7 +48,7 @@ class Case:
     images: int | None = None
     size: int = 512
     max_seconds: float | None = None
-    max_memory: int | None = None
+    max_memory: float | None = None
     aim: str = "overall"
     pretrained: bool = True
     gpu: bool = False
@@ -63,6 +63,7 @@ class Candidate:
         architecture: what to give to --model.
         arguments: what it was built with, other than its defaults.
         pretrained: whether its encoder started from ImageNet weights.
+        after: the architecture whose trained weights it goes on from, as FCN-8s from FCN-16s; None for none.
         accuracy: by dataset, what the aim ranks by on `test`, a mean over trainings; empty where nothing was trained.
         interval: by dataset, of the mean IoU of one training.
         trainings: by dataset, how many there are.
@@ -78,6 +79,7 @@ class Candidate:
     architecture: str
     arguments: Mapping[str, Any]
     pretrained: bool
+    after: str | None
     accuracy: Mapping[str, float]
     interval: Mapping[str, tuple[float, float]]
     trainings: Mapping[str, int]
@@ -107,11 +109,11 @@ def advise(case: Case, *, seconds_of_default: float | None, table: Mapping[str, 
         table: another one than the package's.
 
     Raises:
-        PixelwiseError: a size or a limit is not positive, or the aim is none.
+        PixelwiseError: a size or a limit is not positive or not finite, or the aim is none.
     """
     limits = (case.images, case.size, case.max_seconds, case.max_memory)
-    if any(limit is not None and limit <= 0 for limit in limits):
-        raise PixelwiseError("Numbers of images, sizes and limits must be positive.")
+    if any(limit is not None and not 0 < limit < math.inf for limit in limits):
+        raise PixelwiseError("Numbers of images, sizes and limits must be positive, and not infinite.")
     if case.aim not in AIMS:
         raise PixelwiseError(f"There is no aim {case.aim!r}; there are: {', '.join(AIMS)}.")
     table = measured() if table is None else table
@@ -164,6 +166,7 @@ def _candidate(
         architecture=architecture,
         arguments=cost["arguments"],
         pretrained=any(row["pretrained"] for row in rows),
+        after=next((row["after"] for row in rows if row["after"]), None),
         accuracy={dataset: float(np.mean(each)) for dataset, each in values.items()},
         interval={dataset: (own[0]["mean_iou"]["low"], own[0]["mean_iou"]["high"]) for dataset, own in of.items()},
         trainings={dataset: len(own) for dataset, own in of.items()},
@@ -202,16 +205,23 @@ def reasons(candidate: Candidate, others: Sequence[Candidate], case: Case) -> li
         + (f", the mean of {candidate.trainings[dataset]} trainings" if candidate.trainings[dataset] > 1 else "")
         for dataset, value in candidate.accuracy.items()
     ]
-    twin = next((o for o in others if o.architecture == candidate.architecture and not o.pretrained), None)
+    twin = next((o for o in others if _made_alike(o, candidate) and not o.pretrained), None)
     if candidate.pretrained and twin is not None:
         both = [dataset for dataset in candidate.accuracy if dataset in twin.accuracy]
         ends = [f"{twin.accuracy[dataset]:.3f} on {DATASETS[dataset]}" for dataset in both]
         if ends:
             told.append(f"ImageNet weights in its encoder: from random ones it came to {' and '.join(ends)}")
+    if candidate.after is not None:
+        told.append(f"goes on from {candidate.after}, which is trained first")
     if candidate.seconds is not None:
         told.append(f"about {1000 * candidate.seconds:.0f} ms for a photo of {case.size} x {case.size} pixels here")
     told.append(f"{candidate.memory / 1e6:.0f} MB for a process that segments a photo of 512 x 512")
     return told
+
+
+def _made_alike(one: Candidate, other: Candidate) -> bool:
+    """Whether they are the same network, trained in as many stages."""
+    return (one.architecture, one.after) == (other.architecture, other.after)
 
 
 def remarks(case: Case, table: Mapping[str, Any] | None = None) -> list[str]:
@@ -243,4 +253,6 @@ def command(candidate: Candidate) -> str:
     words = f"pixelwise train --data YOUR_FOLDER --model {candidate.architecture}"
     for key, value in candidate.arguments.items():
         words += f" --set model.arguments.{key}={json.dumps(value)}"
+    if candidate.after is not None:  # where a run of that architecture lies unless it is told otherwise
+        return f"{words} --set model.weights=runs/YOUR_FOLDER-{candidate.after}/best.safetensors"
     return words if candidate.pretrained else f"{words} --set model.encoder_weights=null"

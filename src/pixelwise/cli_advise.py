@@ -54,7 +54,7 @@ def advise(
         images=images,
         size=size,
         max_seconds=None if max_latency_ms is None else max_latency_ms / 1000,
-        max_memory=None if max_memory_mb is None else int(max_memory_mb * 1e6),
+        max_memory=None if max_memory_mb is None else max_memory_mb * 1e6,
         aim=aim or "overall",
         pretrained=not no_pretrained,
         gpu=device == "gpu",

@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from pixelwise.bundle import InputSpec
 from pixelwise.catalogue import DEFAULT_MODEL, find_model
 from pixelwise.describe import describe
 from pixelwise.errors import PixelwiseError
@@ -19,7 +21,8 @@ from pixelwise.fingerprint import Fingerprint
 from pixelwise.machine import cores, memory
 from pixelwise.models import architecture, arguments, build
 from pixelwise.models.weights import load_encoder
-from pixelwise.recipe import Input
+from pixelwise.recipe import Input, load_recipe
+from pixelwise.run_directory import RunDirectory
 
 _FINE, _ENOUGH = 0.97, 0.95
 """The mean IoU that a perfect network has to reach on the grid of the answer: with the finer decoder if need be, which
@@ -28,6 +31,9 @@ finer one raised the IoU of the nuclei from 0.79 to 0.83."""
 
 _FEW_PHOTOS = 500
 """Fewer have to show what more would: a photo of several crops counts as several photos, up to so many in all."""
+
+_STARTS = ("weights", "transfer", "encoder_weights")
+"""Of the recipe's part `model`, what a network may start from; of several given, the first one counts."""
 
 _USUAL_SIDE, _LARGEST_SIDE = 512, 1024
 _BYTES_HELD = 3.0
@@ -81,7 +87,7 @@ def configure(
     data: Mapping[str, Any],
     machine: Machine,
     model: str = "unet",
-    model_arguments: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[Choice]]:
     """A recipe for some data.
 
@@ -91,15 +97,15 @@ def configure(
         data: the recipe's part `data`: train and val.
         machine: what to fit it to.
         model: an architecture.
-        model_arguments: what departs from its defaults; not chosen then.
+        given: what of the recipe's part `model` is not to be chosen: `arguments`, or what the weights start from.
 
     Returns:
         the recipe as plain data, for `pixelwise.recipe.parse_recipe`; and what was chosen, why.
 
     Raises:
-        PixelwiseError: there is no such architecture or argument.
+        PixelwiseError: there is no such architecture or argument, or what the weights are to start from is missing.
     """
-    choices = [*_start(model, dict(model_arguments or {}), found)]
+    choices = [*_start(model, given or {}, found)]
     settings = {choice.key: choice.value for choice in choices}
     choices += _sizes(found, machine, model, settings)
     settings = {choice.key: choice.value for choice in choices}
@@ -117,28 +123,44 @@ def configure(
     return recipe, choices
 
 
-def _start(model: str, given: dict[str, Any], found: Fingerprint) -> list[Choice]:
+def _start(model: str, given: Mapping[str, Any], found: Fingerprint) -> list[Choice]:
     """What the weights start from, and the normalisation that belongs to it."""
-    complete = arguments(model, given)
-    chosen = [Choice("model.arguments", given, "as given")] if given else []
-    if model == "unet" and complete["encoder"] == "tf_efficientnet_lite0":
+    own = value if isinstance(value := given.get("arguments"), dict) else {}
+    chosen, spec = _weights(model, own, given)
+    choices = [*([Choice("model.arguments", own, "as given")] if own else []), chosen]
+    if spec is None:
+        return [*choices, *_normalisation(found.mean, found.std, "mean of the photos", "their standard deviation")]
+    return [*choices, *_normalisation(spec.mean, spec.std, "as those weights were trained", "likewise")]
+
+
+def _weights(model: str, own: dict[str, Any], given: Mapping[str, Any]) -> tuple[Choice, InputSpec | Input | None]:
+    """What the weights start from, and how photos were normalised for it; None for random ones."""
+    shares = model == "unet" and arguments(model, own)["encoder"] == "tf_efficientnet_lite0"
+    usual = find_model(DEFAULT_MODEL).config.input_spec if shares else Input()
+    for key in _STARTS:
+        if isinstance(start := given.get(key), str):
+            return Choice(f"model.{key}", start, "as given"), _spec_of(key, start) or usual
+    if "encoder_weights" in given:
+        return Choice("model.encoder_weights", None, "as given"), None
+    if shares and "transfer" not in given:
         reason = "pixelwise's own model of 21 classes shares this network; no download"
-        chosen.append(Choice("model.transfer", DEFAULT_MODEL, reason))
-        spec = find_model(DEFAULT_MODEL).config.input_spec
-        return [*chosen, *_normalisation(spec.mean, spec.std, "as that model was trained", "likewise")]
-    reason = f"{model} has no pretrained part"
-    if "imagenet" in architecture(model).weights:
-        module = build(model, num_classes=len(found.classes), arguments_given=given)
-        try:
-            load_encoder(module, "imagenet")
-        except PixelwiseError as error:
-            reason = f"random weights, as there is no way to better ones: {error}"
-        else:
-            reason = "weights that know photographs need fewer of them"
-            chosen.append(Choice("model.encoder_weights", "imagenet", reason))
-            return [*chosen, *_normalisation(Input().mean, Input().std, "as those weights were trained", "likewise")]
-    chosen.append(Choice("model.encoder_weights", None, reason))
-    return [*chosen, *_normalisation(found.mean, found.std, "mean of the photos", "their standard deviation")]
+        return Choice("model.transfer", DEFAULT_MODEL, reason), usual
+    if "imagenet" not in architecture(model).weights:
+        return Choice("model.encoder_weights", None, f"{model} has no pretrained part"), None
+    try:
+        load_encoder(build(model, num_classes=2, arguments_given=own), "imagenet")
+    except PixelwiseError as error:
+        reason = f"random weights, as there is no way to better ones: {error}"
+        return Choice("model.encoder_weights", None, reason), None
+    return Choice("model.encoder_weights", "imagenet", "weights that know photographs need fewer of them"), usual
+
+
+def _spec_of(key: str, start: str) -> InputSpec | Input | None:
+    """What is known of how a start was normalised when it was trained."""
+    if key == "transfer":
+        return find_model(start).config.input_spec
+    recipe = RunDirectory(Path(start).parent).recipe
+    return load_recipe(recipe).input if key == "weights" and recipe.is_file() else None
 
 
 def _normalisation(mean: Sequence[float], std: Sequence[float], why_mean: str, why_std: str) -> list[Choice]:
@@ -211,7 +233,7 @@ def _batch(found: Fingerprint, machine: Machine, model: str, settings: Mapping[s
 def _schedule(found: Fingerprint, settings: Mapping[str, Any]) -> list[Choice]:
     """How long to train, and how fast to learn."""
     photos, batch = found.photos, settings["batch_size"]
-    pretrained = bool(settings.get("model.transfer") or settings.get("model.encoder_weights"))
+    pretrained = any(settings.get(f"model.{key}") for key in _STARTS)
     parts = _crops_in_a_photo(found, settings)
     shown = max(photos, min(_FEW_PHOTOS, photos * parts))
     classes = int((found.pixels > 0).sum())

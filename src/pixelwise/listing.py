@@ -71,14 +71,15 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
         out.print(f"Start with: {command(best)}", soft_wrap=True)
     else:
         out.print(Text("Nothing whose accuracy was measured keeps to these limits.", style="bold"))
-        if case.max_seconds is not None:
-            fastest = min(each.seconds for each in candidates if each.seconds is not None)
+        slow = [each for each in candidates if each.refused == "time"]
+        if slow:
+            fastest = min(each.seconds for each in slow if each.seconds is not None)
             out.print(
                 f"The fastest takes about {1000 * fastest:.0f} ms for photos of {case.size} x {case.size} pixels."
             )
-            first = next((each for each in candidates if each.accuracy), None)
-            if first is not None and (size := largest_size(first, case)):
-                out.print(f"{first.name}, the best that was measured, keeps to it with --size {size}.")
+        first = next((each for each in slow if each.accuracy), None)
+        if first is not None and (size := largest_size(first, case)):
+            out.print(f"{first.name}, the best that was measured of those, keeps to it with --size {size}.")
     title = f"\nBy {AIMS[case.aim][0]}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)

@@ -165,7 +165,7 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
         data={"train": [sources[0].model_dump()], "val": [sources[1].model_dump()], "colours": "display"},
         machine=Machine.here(processes=processes),
         model=model,
-        model_arguments=_given_arguments(overrides),
+        given=_given_model(overrides),
     )
     if request.epochs is not None:
         batch = values.get("batch_size", raw["batch_size"])
@@ -175,12 +175,11 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
     return Plan(parse_recipe(raw, name=f"chosen for {data}"), _with_given(choices, values), pixels)
 
 
-def _given_arguments(overrides: Sequence[str]) -> dict[str, Any] | None:
-    """The architecture's arguments among the overrides, in whichever way they are written."""
+def _given_model(overrides: Sequence[str]) -> dict[str, Any] | None:
+    """The recipe's part `model` among the overrides, in whichever way it is written."""
     raw: dict[str, Any] = {}
     apply_overrides(raw, overrides)
-    model = raw.get("model")
-    given = model.get("arguments") if isinstance(model, dict) else None
+    given = raw.get("model")
     return given if isinstance(given, dict) else None
 
 
