@@ -222,6 +222,17 @@ def test_several_trainings_count_with_their_mean_and_their_spread():
     assert pair.mean_iou.estimate == pytest.approx(found.evaluations[3].scores.mean_iou - np.mean(means))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_trainings_of_two_recipes_are_drawn_independently(order: tuple[int, ...]):
+    one, other = contenders(1.0, 2.0, 3.0), contenders(1.1, 2.1, 3.1)
+    both = [replace(one[i], recipe="A", seed=i) for i in range(3)]
+    both += [replace(other[i], name=f"other {i}", recipe="B", seed=i) for i in order]
+    found = compare(both, Truth())
+    (pair,), group = found.pairs, found.standings[0].figures.overall["mean_iou"]
+    width = group.high - group.low  # nearly all of it from the seeds, so that the difference's is larger by sqrt(2)
+    assert pair.mean_iou.high - pair.mean_iou.low == pytest.approx(math.sqrt(2) * width, rel=0.15)
+
+
 def test_the_mean_of_trainings_is_that_of_a_loop_over_draws(three: Comparison):
     parts = [draws(evaluation.counts, resamples=100, seed=5) for evaluation in three.evaluations]
     found = mean_of_trainings(parts, seed=7)
@@ -230,7 +241,7 @@ def test_the_mean_of_trainings_is_that_of_a_loop_over_draws(three: Comparison):
         for resample in (0, 50, 99):
             drawn = np.stack([parts[run].samples[key][resample] for run in chosen[resample]])
             np.testing.assert_allclose(values[resample], drawn.mean(axis=0), equal_nan=True)
-    alone = mean_of_trainings(parts[:1])
+    alone = mean_of_trainings(parts[:1], seed=0)
     for key, values in alone.samples.items():
         np.testing.assert_array_equal(values, parts[0].samples[key])
 

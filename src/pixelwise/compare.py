@@ -187,9 +187,9 @@ def compare(
     evaluations = tuple(
         Evaluation(each.matrix, each.counts(), tuple(ids), dataset.classes, tuple(failed)) for each in counters
     )
-    standings = tuple(
-        Standing(name, members, mean_of_trainings([draws(evaluations[i].counts) for i in members]))
-        for name, members in grouped(contenders)
+    standings = tuple(  # each with a seed of its own: the trainings of two recipes do not belong together
+        Standing(name, members, mean_of_trainings([draws(evaluations[i].counts) for i in members], seed=number))
+        for number, (name, members) in enumerate(grouped(contenders))
     )
     names = tuple(contender.name for contender in contenders)
     return Comparison(names, evaluations, standings, _pairs(standings, evaluations), np.array(disagreement))

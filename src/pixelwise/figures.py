@@ -150,12 +150,12 @@ def draws(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Draws:
     )
 
 
-def mean_of_trainings(trainings: Sequence[Draws], *, seed: int = 0) -> Draws:
+def mean_of_trainings(trainings: Sequence[Draws], *, seed: int) -> Draws:
     """The mean over several trainings of one recipe, which are drawn anew like the photos.
 
     Args:
         trainings: one at least, of the same draws of the same photos. Of one alone, its own figures.
-        seed: equal seeds give equal draws.
+        seed: of these draws; two recipes that are to be told apart need different ones.
     """
     first, count = trainings[0], len(trainings)
     resamples = len(next(iter(first.samples.values())))
