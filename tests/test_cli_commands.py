@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import DEFAULT_BUNDLE, ENVIRONMENT, pixelwise, small_photo
 from pixelwise import load
@@ -269,6 +272,22 @@ def test_comparing_with_another_size_and_with_itself(tmp_path: Path):
     assert "1 of 2 photos could not be measured and are in no figure." in err
     assert "one.png" in err
     assert "answer alike on this one photo" in out
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes UTF-8 only")
+def test_a_photo_whose_name_is_no_utf8_is_on_the_pages(tmp_path: Path):
+    images, masks = tmp_path / "own" / "images" / "val", tmp_path / "own" / "masks" / "val"
+    for name in ("good", os.fsdecode(b"caf\xe9"), os.fsdecode(b"\xff\xfe")):
+        small_photo(images / f"{name}.png")
+        masks.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.tri(90, 120, dtype=np.uint8)).save(masks / f"{name}.png")
+    (images / os.fsdecode(b"\xff\xfe.png")).write_bytes(b"no picture")
+    more = ("--data", "own", "--map", "rest=background", "--engine", "onnxruntime", "--html")
+    for command, page in (("evaluate default", "one.html"), ("compare default default", "two.html")):
+        pixelwise(*command.split(), *more, page, cwd=tmp_path, status=1)
+        html = (tmp_path / page).read_text(encoding="utf-8")
+        assert r"\udcff\udcfe.png" in html
+    assert r"caf\udce9: they differ on " in html
 
 
 # Being interrupted.

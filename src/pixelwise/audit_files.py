@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelwise.audit import DOUBT, Audit, AuditedPhoto, Swap
-from pixelwise.files import write_atomically
+from pixelwise.files import write_text
 
 _COLUMNS = ("rank", "photo", "score", "labelled_pixels", "doubted_pixels", "labelled", "likely", "pixels", "note")
 
@@ -53,7 +53,7 @@ def write_json(path: Path, audit: Audit, about: Mapping[str, str]) -> None:
         "unscored": list(audit.unscored),
         "failed": [{"id": name, "reason": reason} for name, reason in audit.failed],
     }
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, audit: Audit) -> None:
@@ -70,8 +70,7 @@ def write_csv(path: Path, audit: Audit) -> None:
     others = [*((name, "nothing labelled") for name in audit.unscored), *audit.failed]
     for name, note in others:
         writer.writerow(["", name, *[""] * (len(_COLUMNS) - 3), note])
-    # A file name that is no UTF-8 holds lone surrogates.
-    write_atomically(path, buffer.getvalue().encode(errors="backslashreplace"))
+    write_text(path, buffer.getvalue())
 
 
 def _row(photo: AuditedPhoto, names: tuple[str, ...]) -> list[object]:

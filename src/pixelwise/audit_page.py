@@ -13,7 +13,7 @@ from pixelwise.audit import DOUBT, Audit, AuditedPhoto, Opinion, told
 from pixelwise.colours import for_display
 from pixelwise.data.sample import Sample
 from pixelwise.figures import percent, rounded
-from pixelwise.files import write_atomically
+from pixelwise.files import write_text
 from pixelwise.labels import ClassTable
 from pixelwise.pages import about_line, data_uri, document, picture, shortened, swatch
 from pixelwise.sheet import fit_mask, fit_photo, jpeg, labelled_photo, marked_photo
@@ -126,8 +126,7 @@ def write_page(path: Path, audit: Audit, about: Mapping[str, str], *, show: Show
         '<p class="soft">Scores: cleanlab, after Lad and Mueller 2023, arXiv:2307.05080. Made by pixelwise audit.</p>',
         f"<script>{_SCRIPT}</script>",
     ]
-    # A file name that is no UTF-8 holds lone surrogates.
-    write_atomically(path, document(f"{about['data']}: audit", body, style=_STYLE).encode(errors="backslashreplace"))
+    write_text(path, document(f"{about['data']}: audit", body, style=_STYLE))
 
 
 def _verdict(audit: Audit) -> str:

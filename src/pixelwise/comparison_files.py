@@ -19,7 +19,7 @@ from pixelwise.comparison_charts import Point, pareto, pareto_chart
 from pixelwise.cost import Cost
 from pixelwise.data.sample import Sample
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
-from pixelwise.files import write_atomically
+from pixelwise.files import write_text
 from pixelwise.labels import ClassTable
 from pixelwise.pages import about_line, document, html_table, picture, swatch, unbroken
 from pixelwise.sheet import fit_mask, fit_photo, jpeg, labelled_photo, marked_photo
@@ -112,7 +112,7 @@ def write_json(path: Path, comparison: Comparison, costs: Sequence[Cost], about:
         ],
         "failed": [{"id": name, "reason": reason} for name, reason in first.failed],
     }
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_page(
@@ -151,7 +151,7 @@ def write_page(
         '<p class="soft">Made by pixelwise compare.</p>',
         f"<script>{_SCRIPT}</script>",
     ]
-    write_atomically(path, document(title, body).encode())
+    write_text(path, document(title, body))
 
 
 def _verdicts(comparison: Comparison) -> list[str]:

@@ -22,7 +22,7 @@ from pixelwise.data.sample import Sample
 from pixelwise.evaluate import Evaluation
 from pixelwise.evaluation_charts import confusion_chart, reliability_chart
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
-from pixelwise.files import write_atomically
+from pixelwise.files import write_text
 from pixelwise.pages import about_line, document, html_table, picture, swatch, unbroken
 from pixelwise.sheet import comparison_sheet, jpeg
 
@@ -70,7 +70,7 @@ def write_json(
         "failed": [{"id": name, "reason": reason} for name, reason in evaluation.failed],
         "subset": {name: value.to_json() for name, value in (subset or {}).items()},
     }
-    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, evaluation: Evaluation, figures: Figures) -> None:
@@ -88,7 +88,7 @@ def write_csv(path: Path, evaluation: Evaluation, figures: Figures) -> None:
     for key, name, value in rows:
         numbers = (value.estimate, value.low, value.high)
         writer.writerow([key, name, *("" if math.isnan(number) else repr(number) for number in numbers)])
-    write_atomically(path, buffer.getvalue().encode())
+    write_text(path, buffer.getvalue())
 
 
 def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapping[str, str], *, show: Show) -> None:
@@ -126,7 +126,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
         '<p class="soft">Intervals: bootstrap over photos, 2000 draws. They speak of the choice of photos, not of the '
         "seed of the training. Made by pixelwise evaluate.</p>",
     ]
-    write_atomically(path, document(title, body).encode())
+    write_text(path, document(title, body))
 
 
 def chosen_photos(evaluation: Evaluation) -> dict[str, list[int]]:

@@ -49,6 +49,16 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         temporary.write_bytes(data)
 
 
+def write_text(path: Path, text: str) -> None:
+    r"""Write a whole file of UTF-8, or leave what was there; what is no UTF-8 in a photo's name is written as `\udcff`.
+
+    Raises:
+        OutputError: as for `replacing`.
+    """
+    # Such a name holds lone surrogates, and no file should be lost to them after all the work.
+    write_atomically(path, text.encode(errors="backslashreplace"))
+
+
 @contextmanager
 def making_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory beside `path`; what was written there becomes `path` when the block ends well.

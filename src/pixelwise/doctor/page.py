@@ -11,7 +11,7 @@ from pixelwise.doctor.charts import class_chart, size_chart
 from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.findings import SEVERITIES, Finding
 from pixelwise.doctor.pictures import picture
-from pixelwise.files import write_atomically
+from pixelwise.files import write_text
 from pixelwise.pages import data_uri, document
 
 _PICTURES = 12
@@ -30,7 +30,7 @@ def write_page(path: Path, diagnosis: Diagnosis, datasets: Sequence[Pairs], *, r
     Raises:
         OutputError: the file cannot be written.
     """
-    write_atomically(path, page(diagnosis, datasets, root=root).encode("utf-8", "replace"))
+    write_text(path, page(diagnosis, datasets, root=root))
 
 
 def page(diagnosis: Diagnosis, datasets: Sequence[Pairs], *, root: Path) -> str:
