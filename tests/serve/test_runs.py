@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -133,6 +134,22 @@ def test_links_that_lead_nowhere_or_elsewhere_hide_nothing_else(workplace: Path,
     assert [run["name"] for run in found.runs()] == ["small"]
     assert [report["path"] for report in found.reports()] == ["small/report.html"]
     assert list(found.models()) == ["small"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes UTF-8 only")
+def test_names_that_are_no_utf8_hide_nothing_else(workplace: Path, tmp_path: Path):
+    """They cannot stand in an address; nor does the directory's own name have to be one."""
+    shown = tmp_path / os.fsdecode(b"runs\xff")
+    shown.mkdir()
+    for name in ("good", os.fsdecode(b"q\xff")):
+        shutil.copytree(workplace / "runs" / "deep" / "small", shown / name)
+        (shown / f"{name}.html").write_text(document(name[0], []))
+    with serving("--runs", str(shown)) as (_, address):
+        told = httpx.get(f"{address}/v1/runs").json()
+        assert [run["name"] for run in told["runs"]] == ["good"]
+        assert {report["path"] for report in told["reports"]} == {"good.html", "good/report.html"}
+        assert told["directory"] == "runs?"
+        assert "good" in httpx.get(f"{address}/v1/models").json()["others"]
 
 
 def test_a_finished_runs_model_is_loaded_when_it_is_asked_for(server: str):

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import httpx
@@ -22,11 +23,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import PHOTOS, ROOT, pixelwise
+from helpers import ENVIRONMENT, PHOTOS, ROOT, pixelwise
 from pixelwise.masks import read_index_mask
 from server import serving
 
 CAT = PHOTOS / "chelsea.png"
+
+FAILING = """
+from fastapi import FastAPI
+from pixelwise.serve.problems import answer_with_problems
+from pixelwise.serve.server import run
+
+app = FastAPI()
+answer_with_problems(app)
+
+@app.get("/")
+async def fails():
+    raise ValueError("nobody expects this")
+
+run(app, host="127.0.0.1", port=0)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +151,17 @@ def test_what_is_refused_says_what_to_do(server: str):
         assert "is not JSON of the form" in problem(response, 422)
     assert problem(httpx.get(f"{server}/nothing"), 404) == "Not Found"
     assert problem(httpx.get(f"{server}/v1/segment"), 405) == "Method Not Allowed"
+
+
+def test_what_nobody_expected_is_a_problem_too_and_its_traceback_is_in_the_log():
+    process = subprocess.Popen([sys.executable, "-c", FAILING], stdout=PIPE, stderr=PIPE, text=True, env=ENVIRONMENT)
+    try:
+        address = process.stdout.readline().strip()
+        assert "its log says what" in problem(httpx.get(address), 500)
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=30)
+    assert "ValueError: nobody expects this" in log
 
 
 def test_what_is_too_large_is_refused_while_it_arrives(server: str):

@@ -46,7 +46,7 @@ class Guard:
 
     def _ticket(self, path: str) -> str:
         assert self._token
-        return hmac.new(self._token.encode(), path.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+        return hmac.new(self._token.encode(), path.encode(), hashlib.sha256).hexdigest()
 
     async def _check(self, request: Request) -> None:
         given = request.headers.get("authorization", "")

@@ -70,6 +70,11 @@ def answer_with_problems(app: FastAPI) -> None:
         said = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
         return _response(HTTPStatus.UNPROCESSABLE_ENTITY, f"The request does not validate: {said}.", {})
 
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:  # which goes on to the log
+        detail = "Something went wrong in the server; its log says what."
+        return _response(HTTPStatus.INTERNAL_SERVER_ERROR, detail, {})
+
 
 def too_large() -> JSONResponse:
     """The answer to a body above the limit; it ends the connection, or the server would read the rest to drop it."""

@@ -29,7 +29,8 @@ def run_routes(runs: Runs | None, guard: Guard) -> APIRouter:
             return {"directory": None, "runs": [], "reports": []}
         found, reports = await anyio.to_thread.run_sync(lambda: (runs.runs(), runs.reports()))
         told = [{**each, "address": guard.address(each["path"])} for each in reports]
-        return {"directory": runs.root.name, "runs": found, "reports": told}
+        name = runs.root.name.encode(errors="replace").decode()  # it need not be UTF-8
+        return {"directory": name, "runs": found, "reports": told}
 
     @router.get("/v1/run", dependencies=guard.dependencies, responses=dict.fromkeys((401, 404, 422), PROBLEM))
     async def one(name: Annotated[str, Query(description="As in /v1/runs.")]) -> dict[str, Any]:

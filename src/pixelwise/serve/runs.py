@@ -91,13 +91,14 @@ class Runs:
         return None if any(part.startswith(".") for part in found.relative_to(self.root).parts) else found
 
     def _folders(self) -> Iterator[tuple[Path, list[str]]]:
-        """The folders that are looked through, with their files; those within a run are not."""
+        """The folders that are looked through, with their files; not those within a run."""
         for folder, inner, files in os.walk(self.root):
             path = Path(folder)
             is_run = RunDirectory(path).recipe.name in files
             deep = len(path.relative_to(self.root).parts) >= _DEPTH
-            inner[:] = [] if is_run or deep else sorted(each for each in inner if not each.startswith("."))
-            yield path, files
+            shown = sorted(each for each in inner if not each.startswith(".") and _is_utf8(each))
+            inner[:] = [] if is_run or deep else shown
+            yield path, list(filter(_is_utf8, files))
 
     def _runs(self) -> Iterator[RunDirectory]:
         for folder, files in self._folders():
@@ -120,6 +121,15 @@ class Runs:
             "val_miou": max(scores, default=None),
             "changed": max(path.stat().st_mtime for path in written),
         }
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether a name can stand in an address and in JSON; one that is no UTF-8 holds lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _state(run: RunDirectory) -> State:
