@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -305,6 +306,27 @@ def test_a_token_is_asked_for_where_one_was_set():
         problem(httpx.get(f"{address}/metrics"), 401)
         assert post(address, headers={"Authorization": "Bearer secret"}).status_code == 200
         assert httpx.get(f"{address}/health/live").status_code == 200
+
+
+def test_who_leaves_in_the_middle_of_a_photo_is_not_in_the_log():
+    form = "multipart/form-data; boundary=x\r\nContent-Length: 100000\r\n\r\n--x\r\nContent-Disposition: form-data; "
+    bodies = (
+        "image/png\r\nContent-Length: 100000\r\n\r\nPNG",
+        "image/png\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nPNG\r\n",
+        f'{form}name="image"; filename="a.png"\r\n\r\nPNG',
+    )
+    with serving() as (process, address):
+        host, _, port = address.removeprefix("http://").partition(":")
+        for body in bodies:
+            with socket.create_connection((host, int(port))) as connection:
+                connection.sendall(f"POST /v1/segment HTTP/1.1\r\nHost: {host}\r\nContent-Type: {body}".encode())
+        until = time.monotonic() + 30
+        told = 'pixelwise_answers_total{path="/v1/segment",status="400"} 3.0'
+        while told not in httpx.get(f"{address}/metrics").text:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.terminate()
+        assert process.communicate(timeout=30)[1] == ""
 
 
 @pytest.mark.slow

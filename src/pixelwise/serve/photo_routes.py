@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from PIL import Image
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 
 from pixelwise.cli_options import parse_size
 from pixelwise.errors import PixelwiseError
@@ -130,12 +131,14 @@ def _size(text: str) -> Size:
 
 
 async def _within(seconds: float, arriving: Awaitable[T]) -> T:
-    """What arrives, if it does so in time."""
+    """What arrives, if it does so whole and in time."""
     try:
         with anyio.fail_after(seconds):
             return await arriving
     except TimeoutError as error:
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, f"The photo did not arrive within {seconds:g} s.") from error
+    except ClientDisconnect as error:  # nobody hears it; but it is no error of the server's, and none for its log
+        raise Problem(HTTPStatus.BAD_REQUEST, "The connection ended before the photo was whole.") from error
 
 
 async def _passed_over(request: Request) -> None:
