@@ -170,10 +170,31 @@ def test_two_models_stand_side_by_side_with_their_difference(page):
     page.screenshot(path=SCREENSHOTS / "compared.png", full_page=True)
 
 
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(page, status: int):
+    """Of another size for the same photo, while the network was slow; nor does its error."""
+    upload(page, ASTRONAUT)
+    before = shown(page, "mask")
+    held: list[object] = []
+    page.route("**/v1/segment?*size=256*", lambda route: held.append(route))
+    with page.expect_request("**/v1/segment?*size=256*"):
+        page.locator("#size").select_option("256")
+    page.locator("#size").select_option("auto")
+    page.get_by_text("512 × 512 pixels, default ").wait_for()
+    route = held.pop()
+    answer = route.fetch()
+    with page.expect_response("**/v1/segment?*size=256*"):
+        route.fulfill(response=answer, status=status)
+    page.wait_for_timeout(500)
+    np.testing.assert_array_equal(shown(page, "mask"), before)
+    assert page.locator("#status.error").count() == 0
+
+
 def test_a_camera_is_segmented_live_until_it_is_stopped(page):
     page.locator("#camera").click()
     page.get_by_text("photos a second").wait_for()
     first = shown(page, "photo")
+    page.locator("#size").select_option("256")  # for the pictures to come, it goes on
     page.wait_for_timeout(2000)
     assert (shown(page, "photo") != first).any()
     page.get_by_role("button", name="Stop the camera").click()

@@ -5,7 +5,7 @@
 const LARGEST = 1600; // of the canvases, longer side in pixels
 const LIVE = 640; // of what is segmented as it moves
 const $ = id => document.getElementById(id);
-const state = { photo: null, file: null, answers: [], hidden: new Set(), live: null, names: [] };
+const state = { photo: null, file: null, answers: [], hidden: new Set(), live: null, names: [], turn: 0 };
 
 function say(text, error = false) {
   $("status").textContent = text;
@@ -34,7 +34,7 @@ async function start() {
 function choice(name, checked) {
   const box = Object.assign(document.createElement("input"), { type: "checkbox", value: name, checked });
   const label = document.createElement("label");
-  box.addEventListener("change", () => state.file && segment());
+  box.addEventListener("change", again);
   label.append(box, " ", name, " ");
   return label;
 }
@@ -44,13 +44,13 @@ function add(name) {
   if (box) box.checked = true;
   else $("models").append(choice(name, true));
   for (const option of $("more").options) if (option.value === name) option.hidden = true;
-  if (state.file) segment();
+  again();
 }
 
 const credentials = () => ($("token").value ? { Authorization: `Bearer ${$("token").value}` } : {});
 const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
 
-async function ask(file, model, mask, accept) {
+async function ask(turn, file, model, mask, accept) {
   const query = new URLSearchParams({ model, mask, size: $("size").value, flip: $("flip").checked });
   if (mask === "ids") query.set("confidence", "true");
   const response = await fetch(`v1/segment?${query}`, {
@@ -60,10 +60,10 @@ async function ask(file, model, mask, accept) {
   });
   if (response.ok) return response;
   const { detail } = await response.json(), wait = response.headers.get("Retry-After");
-  if (!wait || file !== state.file) throw new Error(detail);
+  if (!wait || turn !== state.turn) throw new Error(detail);
   say(`${model}: ${detail}`); // there is too much to do, or the model is on its way
   await new Promise(done => setTimeout(done, 1000 * wait));
-  return ask(file, model, mask, accept);
+  return ask(turn, file, model, mask, accept);
 }
 
 // One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
@@ -81,9 +81,9 @@ function surface(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-async function answerOf(file, model) {
+async function answerOf(turn, file, model) {
   const begun = performance.now();
-  const told = await (await ask(file, model, "ids", "application/json")).json();
+  const told = await (await ask(turn, file, model, "ids", "application/json")).json();
   const milliseconds = performance.now() - begun;
   const scale = Math.min(1, LARGEST / Math.max(told.width, told.height));
   const [width, height] = [told.width, told.height].map(side => Math.max(1, Math.round(side * scale)));
@@ -92,25 +92,30 @@ async function answerOf(file, model) {
   return { model, told, milliseconds, width, height, ids, sure };
 }
 
-// Whether it could be done.
+// What is live asks again by itself.
+function again() {
+  if (state.file && !state.live) segment();
+}
+
+// Whether it could be done, and nothing else was asked for in the meantime: another photo, size or model.
 async function segment() {
-  const file = state.file, models = chosen();
+  const turn = ++state.turn, file = state.file, models = chosen();
   if (!state.names.length) return false; // `start` goes on when they are there
   if (!models.length) return say("Choose a model.", true);
   if (!state.live) say("Segmenting …");
   try {
     const answers = [];
-    for (const model of models) answers.push(await answerOf(file, model));
-    if (file !== state.file) return false; // another photo was chosen in the meantime
+    for (const model of models) answers.push(await answerOf(turn, file, model));
+    const photo = await photoOf(file, answers[0]);
+    if (turn !== state.turn) return false;
     if (!state.live) state.hidden.clear();
-    state.answers = answers;
-    state.photo = await photoOf(file, answers[0]);
+    Object.assign(state, { photo, answers });
     show();
     const times = answers.map(each => `${each.model} ${each.milliseconds.toFixed(0)} ms`).join(", ");
     say([`${answers[0].told.width} × ${answers[0].told.height} pixels, ${times}`, ...answers[0].told.notes].join("; "));
     return true;
   } catch (error) {
-    if (file === state.file) say(error.message, true);
+    if (turn === state.turn) say(error.message, true);
     return false;
   }
 }
@@ -278,8 +283,8 @@ function downloads() {
     };
   };
   const picture = canvas => new Promise(done => canvas.toBlob(done, "image/png"));
-  const file = state.file;
-  offer("save-mask", `${stem}_mask.png`, async () => (await ask(file, answer.model, "none", "image/png")).blob());
+  const { file, turn } = state;
+  offer("save-mask", `${stem}_mask.png`, async () => (await ask(turn, file, answer.model, "none", "image/png")).blob());
   offer("save-overlay", `${stem}_overlay.png`, () => picture(overlay(answer)));
   offer("save-panel", `${stem}_panel.png`, () => {
     const canvas = surface(3 * answer.width + 20, answer.height), context = canvas.getContext("2d");
@@ -372,7 +377,7 @@ $("more").addEventListener("change", event => {
   event.target.value = "";
 });
 for (const id of ["opacity", "split", "unsure", "sure"]) $(id).addEventListener("input", () => state.answers.length && draw());
-for (const id of ["size", "flip"]) $(id).addEventListener("change", () => state.file && segment());
+for (const id of ["size", "flip"]) $(id).addEventListener("change", again);
 $("entry").addEventListener("submit", event => {
   event.preventDefault();
   start();
