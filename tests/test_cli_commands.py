@@ -214,7 +214,8 @@ def answered_photos(root: Path) -> None:
 def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path):
     answered_photos(tmp_path / "VOC")
     arguments = ("evaluate", "default", "--data", "VOC", "--engine", "onnxruntime", "--save", "figures.json")
-    out, err = pixelwise(*arguments, "--over", "cat, cat", cwd=tmp_path)
+    further = ("--over", "cat, cat", "--csv", "figures.csv", "--html", "page.html")
+    out, err = pixelwise(*arguments, *further, cwd=tmp_path)
     assert err == ""
     assert "2 photos" in out
     assert "cat" in out
@@ -224,6 +225,8 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
     assert figures["mean_iou"] == figures["pixel_accuracy"] == 1
     assert figures["subset"] == {"mean IoU over cat": {"value": 1.0, "low": 1.0, "high": 1.0}}
     assert figures["about"]["data"] == "VOC, split val"
+    assert "\nmean IoU over cat,,1.0,1.0,1.0\n" in (tmp_path / "figures.csv").read_text(encoding="utf-8")
+    assert "<td>mean IoU over cat</td><td>1.000</td>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
     out, err = pixelwise(*arguments, cwd=tmp_path, status=2)
     assert err == "pixelwise: figures.json exists already; choose another file.\n"

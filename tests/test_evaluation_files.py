@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from helpers import COLOURS, Page, colourful_photo
+from pixelwise.bootstrap import Interval
 from pixelwise.data import Sample
 from pixelwise.evaluate import Counter, Evaluation
 from pixelwise.evaluation_charts import confusion_chart, reliability_chart
@@ -69,12 +70,14 @@ def test_json_is_strict_and_has_every_figure(tmp_path: Path) -> None:
 def test_csv_has_a_row_a_figure_and_class(tmp_path: Path) -> None:
     measured, _ = evaluation(classes=ClassTable(("background", 'a, "b"', "c", "d"), COLOURS.colours))
     found = figures(measured.counts)
-    write_csv(tmp_path / "figures.csv", measured, found)
+    some = Interval(0.5, 0.25, 0.75)
+    write_csv(tmp_path / "figures.csv", measured, found, subset={"mean of a, b": some})
     with (tmp_path / "figures.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(OVERALL) + 4 * len(PER_CLASS)
+    assert len(rows) == len(OVERALL) + 1 + 4 * len(PER_CLASS)
     table = {(row["figure"], row["class"]): row for row in rows}
     assert float(table["mean_iou", ""]["value"]) == found.overall["mean_iou"].estimate
+    assert [table["mean of a, b", ""][key] for key in ("value", "low", "high")] == ["0.5", "0.25", "0.75"]
     assert float(table["dice", 'a, "b"']["high"]) == found.per_class["dice"][1].high
     assert table["iou", "d"]["value"] == table["iou", "d"]["low"] == ""
 
@@ -88,13 +91,15 @@ def test_the_page_has_all_in_itself(tmp_path: Path) -> None:
         asked.append(name)
         return shown[name]
 
-    write_page(tmp_path / "page.html", measured, found, ABOUT, show=show)
+    some = {"mean IoU over <c>": Interval(0.5, 0.25, 0.75)}
+    write_page(tmp_path / "page.html", measured, found, ABOUT, show=show, subset=some)
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     page = Page(html)
     mean = found.overall["mean_iou"]
     assert f"Mean IoU {mean.estimate:.3f} on 10 photos, 95 % interval {mean.low:.3f} to {mean.high:.3f}." in page.text
     assert "<b>mine</b> on photos & masks, split val" in page.text
     assert "bad.png is <empty>." in page.text
+    assert "mean IoU over <c>\n0.500\n0.250 to 0.750\n" in page.text
     assert not [tag for tag, _ in page.elements if tag in ("b", "script", "link", "iframe")]
     sources = [attributes["src"] or "" for tag, attributes in page.elements if tag == "img"]
     assert len(sources) == 3

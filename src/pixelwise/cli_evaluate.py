@@ -90,7 +90,7 @@ def evaluate(
     if save is not None:
         write_json(save, evaluation, figures, about, subset=further)
     if csv is not None:
-        write_csv(csv, evaluation, figures)
+        write_csv(csv, evaluation, figures, subset=further)
     if html is not None:
         predict = predictor(segmenter, dataset.classes, mapping)
 
@@ -98,7 +98,7 @@ def evaluate(
             sample = dataset[dataset.ids.index(name)]
             return sample, predict(sample.image)[0]
 
-        write_page(html, evaluation, figures, about, show=show)
+        write_page(html, evaluation, figures, about, show=show, subset=further)
     for file in files:
         print(f"-> {file}")
     return 1 if evaluation.failed else 0

@@ -73,8 +73,16 @@ def write_json(
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, evaluation: Evaluation, figures: Figures) -> None:
+def write_csv(
+    path: Path, evaluation: Evaluation, figures: Figures, *, subset: Mapping[str, Interval] | None = None
+) -> None:
     """Write a row a figure, and a class where it has one: figure, class, value, low, high; empty is undefined.
+
+    Args:
+        path: of the file.
+        evaluation: what was counted.
+        figures: of it.
+        subset: further means over some of the classes, by what to call them.
 
     Raises:
         OutputError: the file cannot be written.
@@ -82,7 +90,7 @@ def write_csv(path: Path, evaluation: Evaluation, figures: Figures) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["figure", "class", "value", "low", "high"])
-    rows = [(key, "", value) for key, value in figures.overall.items()]
+    rows = [(key, "", value) for key, value in {**figures.overall, **(subset or {})}.items()]
     for key, values in figures.per_class.items():
         rows += [(key, name, value) for name, value in zip(evaluation.classes.names, values, strict=True)]
     for key, name, value in rows:
@@ -91,7 +99,15 @@ def write_csv(path: Path, evaluation: Evaluation, figures: Figures) -> None:
     write_text(path, buffer.getvalue())
 
 
-def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapping[str, str], *, show: Show) -> None:
+def write_page(
+    path: Path,
+    evaluation: Evaluation,
+    figures: Figures,
+    about: Mapping[str, str],
+    *,
+    show: Show,
+    subset: Mapping[str, Interval] | None = None,
+) -> None:
     """Write the page; it has everything in itself and works without a network.
 
     Args:
@@ -100,6 +116,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
         figures: of it.
         about: what was measured on what, by name; plain text.
         show: gives the photos to draw.
+        subset: further means over some of the classes, by what to call them.
 
     Raises:
         OutputError: the file cannot be written.
@@ -113,7 +130,7 @@ def write_page(path: Path, evaluation: Evaluation, figures: Figures, about: Mapp
         about_line(about),
         *(f"<p>{escape(remark)}</p>" for remark in evaluation.scores.remarks(evaluation.classes)),
         *_failures(evaluation),
-        *_overall(evaluation, figures),
+        *_overall(evaluation, figures, subset or {}),
         *_per_class(evaluation, figures),
         *_pictures(evaluation, show),
         "<h2>What is taken for what</h2>",
@@ -140,11 +157,10 @@ def chosen_photos(evaluation: Evaluation) -> dict[str, list[int]]:
     return {"Best": order[: -count - 1 : -1], "Typical": order[first : first + count], "Worst": order[:count]}
 
 
-def _overall(evaluation: Evaluation, figures: Figures) -> list[str]:
-    rows = []
-    for key in overall_keys(evaluation.classes):
-        name, told = OVERALL[key]
-        rows.append([name, rounded(figures.overall[key].estimate), unbroken(figures.overall[key]), told])
+def _overall(evaluation: Evaluation, figures: Figures, subset: Mapping[str, Interval]) -> list[str]:
+    shown = [(*OVERALL[key], figures.overall[key]) for key in overall_keys(evaluation.classes)]
+    shown += [(name, "mean of these classes' IoU", value) for name, value in subset.items()]
+    rows = [[name, rounded(value.estimate), unbroken(value), told] for name, told, value in shown]
     return ["<h2>Over all classes</h2>", html_table(["figure", "value", "95 % interval", "what it is"], rows)]
 
 
