@@ -257,6 +257,15 @@ def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
     assert page.locator("#status.error").count() == 0
 
 
+def test_an_address_that_says_nothing_is_that_of_the_photo(page, address: str):
+    for place in ("#run=%", "#report=%ff", "#nothing"):
+        page.goto(f"{address}/{place}")
+        page.reload()
+        page.get_by_text("Waiting for a photo.").wait_for()
+        page.locator("#photo").wait_for()
+    upload(page, ASTRONAUT)
+
+
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(page):
     page.set_viewport_size({"width": 390, "height": 800})
     upload(page, ASTRONAUT)

@@ -12,7 +12,11 @@ const seen = { run: null, opened: 0, first: null, timer: 0 };
 
 const place = () => {
   const [, kind, name] = location.hash.match(/^#(runs|run|report)(?:=(.*))?$/) || [];
-  return { kind: kind || "photo", name: decodeURIComponent(name || "") };
+  try {
+    return { kind: kind || "photo", name: decodeURIComponent(name || "") };
+  } catch { // no address of ours
+    return { kind: "photo", name: "" };
+  }
 };
 
 async function told(path) {
