@@ -329,6 +329,13 @@ def test_who_leaves_in_the_middle_of_a_photo_is_not_in_the_log():
         assert process.communicate(timeout=30)[1] == ""
 
 
+@pytest.mark.parametrize("token", ["clé", "secret\n", " secret", os.fsdecode(b"\xff")])
+def test_a_token_that_no_header_brings_is_refused_at_the_start(tmp_path: Path, token: str):
+    _, err = pixelwise("serve", "--port", "0", cwd=tmp_path, status=2, environment={"PIXELWISE_TOKEN": token})
+    assert err.startswith("pixelwise: No request could bring this token; choose one of ASCII letters")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_what_was_accepted_is_answered_before_the_end():
     with serving() as (process, address), ThreadPoolExecutor(8) as threads:

@@ -46,6 +46,9 @@ def create_app(
         token: what requests have to bring as `Authorization: Bearer TOKEN`; None for nothing.
         runs: what the page shows of training runs and reports; None for nothing.
         names: of hosts that it answers to; None for any.
+
+    Raises:
+        PixelwiseError: no request could bring the token.
     """
 
     @asynccontextmanager

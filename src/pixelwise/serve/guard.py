@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from fastapi import Depends, Request
 
+from pixelwise.errors import PixelwiseError
 from pixelwise.serve.problems import Problem
 
 
@@ -18,9 +19,18 @@ class Guard:
 
     Args:
         token: what requests have to bring as `Authorization: Bearer TOKEN`; None for nothing.
+
+    Raises:
+        PixelwiseError: no header brings such a token: clients differ in how they send other letters, and space at its
+            ends is taken off on the way.
     """
 
     def __init__(self, token: str | None) -> None:
+        if token and not (token.isascii() and token.isprintable() and token == token.strip()):
+            raise PixelwiseError(
+                "No request could bring this token; choose one of ASCII letters, digits and signs, without space at "
+                "its ends."
+            )
         self._token = token
 
     @property
