@@ -39,6 +39,11 @@ def test_figures_are_a_list_and_a_table():
     ) in card
 
 
+def test_a_name_of_a_class_stays_in_its_cell():
+    card = model_card(replace(BARE, metrics={"voc/val": {"IoU": {"a|b: <b>c</b>": 0.5}}}))
+    assert "\n| a\\|b: &lt;b&gt;c&lt;/b&gt; | 0.500 |\n" in card
+
+
 def test_provenance_is_sorted_into_sections():
     provenance = {"description": "What it is.", "data": ["A", "B"], "limits": ["C"], "licences": [], "seed": 3}
     card = model_card(replace(BARE, provenance=provenance))

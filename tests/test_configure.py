@@ -245,6 +245,16 @@ def test_little_memory_makes_batches_smaller_and_then_works_through_them_in_part
     assert all(batch == 4 for batch, accumulate in sizes.values() if accumulate > 1)
 
 
+def test_a_batch_that_is_given_is_worked_through_in_parts_where_it_does_not_fit():
+    small = replace(LAPTOP, memory=2**30)
+    fitting = chosen(data(700, 900), small)[0].batch_size
+    recipe, why = chosen(data(700, 900), small, given={"batch_size": 64})
+    assert recipe.batch_size == 64
+    assert 64 / recipe.accumulate <= fitting
+    assert "of memory hold" in why["accumulate"]
+    assert chosen(data(), given={"batch_size": 2})[0].accumulate == 1
+
+
 def test_processes_share_cores_and_memory():
     alone, four = Machine.here(), Machine.here(processes=4)
     assert alone.cores >= 1
@@ -254,7 +264,7 @@ def test_processes_share_cores_and_memory():
 
 
 def test_a_network_without_pretrained_part_trains_longer_on_the_photos_own_normalisation():
-    recipe, why = chosen(data(), model="unet2015", given={"arguments": {"width": 8}})
+    recipe, why = chosen(data(), model="unet2015", given={"model": {"arguments": {"width": 8}}})
     assert recipe.model.arguments == {"width": 8}
     assert why["model.arguments"] == "as given"
     assert (recipe.model.transfer, recipe.model.encoder_weights) == (None, None)
@@ -286,7 +296,7 @@ def test_weights_that_cannot_be_had_leave_random_ones_with_the_reason():
     ],
 )
 def test_random_weights_that_are_asked_for_are_what_it_starts_from(model: str, start: dict[str, None]):
-    recipe, why = chosen(data(), model=model, given=start)
+    recipe, why = chosen(data(), model=model, given={"model": start})
     assert (recipe.model.weights, recipe.model.transfer, recipe.model.encoder_weights) == (None, None, None)
     assert recipe.input.mean == (0.5, 0.4, 0.3)
     assert "learnt anew" in why["optimizer.encoder_lr"]
@@ -305,7 +315,7 @@ def test_random_weights_that_are_asked_for_are_what_it_starts_from(model: str, s
 def test_weights_that_are_asked_for_come_with_their_normalisation_and_rate(
     model: str, start: dict[str, str], mean: tuple[float, float, float]
 ):
-    recipe, why = chosen(data(), model=model, given=start)
+    recipe, why = chosen(data(), model=model, given={"model": start})
     ((key, value),) = start.items()
     assert getattr(recipe.model, key) == value
     assert recipe.model.transfer == start.get("transfer")
@@ -314,23 +324,23 @@ def test_weights_that_are_asked_for_come_with_their_normalisation_and_rate(
 
 
 def test_going_on_from_a_run_keeps_its_normalisation(tmp_path: Path):
-    coarser, _ = chosen(data(), model="fcn32s", given={"encoder_weights": None})
+    coarser, _ = chosen(data(), model="fcn32s", given={"model": {"encoder_weights": None}})
     (tmp_path / "recipe.yaml").write_text(coarser.to_yaml())
     best = str(tmp_path / "best.safetensors")
-    recipe, _ = chosen(data(mean=(0.1, 0.1, 0.1)), model="fcn16s", given={"weights": best})
+    recipe, _ = chosen(data(mean=(0.1, 0.1, 0.1)), model="fcn16s", given={"model": {"weights": best}})
     assert (recipe.model.weights, recipe.input) == (best, coarser.input)
 
 
 def test_a_start_that_is_missing_is_refused():
     with pytest.raises(PixelwiseError, match="no_such_model"):
-        chosen(data(), given={"transfer": "no_such_model"})
+        chosen(data(), given={"model": {"transfer": "no_such_model"}})
 
 
 def test_an_unknown_architecture_or_argument_is_refused():
     with pytest.raises(PixelwiseError, match="unett"):
         chosen(data(), model="unett")
     with pytest.raises(PixelwiseError, match="decoder_chanels"):
-        chosen(data(), given={"arguments": {"decoder_chanels": [8]}})
+        chosen(data(), given={"model": {"arguments": {"decoder_chanels": [8]}}})
 
 
 @st.composite
@@ -371,7 +381,7 @@ def fingerprints(draw: st.DrawFn) -> Fingerprint:
     ),
 )
 def test_whatever_the_data_and_the_machine_the_recipe_is_valid(found: Fingerprint, machine: Machine):
-    recipe, _ = chosen(found, machine, model="unet2015", given={"arguments": {"width": 4}})
+    recipe, _ = chosen(found, machine, model="unet2015", given={"model": {"arguments": {"width": 4}}})
     assert parse_recipe(recipe.model_dump(), name="again") == recipe
     assert 32 <= recipe.input.long_side <= 1024
     assert 64 <= int(str(recipe.augment.crop_size)) <= 512

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,6 +96,17 @@ def test_epochs_make_the_steps(folder: Path):
     assert plan.recipe.optimizer.warmup_steps <= plan.recipe.steps // 15
     assert planned(folder, "steps=7", epochs=10).recipe.steps == 7
     assert planned(folder, epochs=0.001).recipe.steps == 1
+
+
+def test_what_follows_from_the_steps_and_the_batch_goes_by_those_that_are_given(folder: Path):
+    plan = planned(folder, "steps=60")
+    assert (plan.recipe.validate_every, plan.recipe.optimizer.warmup_steps) == (10, 4)
+    assert plan.recipe.optimizer.ema_decay == pytest.approx(0.9)  # over ten steps, not over more than there are
+    assert planned(folder, epochs=1).recipe.optimizer.ema_decay == pytest.approx(0.9)
+    why = reasons(planned(folder, "batch_size=1"))["steps"]
+    steps = planned(folder, "batch_size=1").recipe.steps
+    assert why.startswith(f"{steps / (8 - planned_val(folder)):.0f} times each of ")
+    assert reasons(planned(folder, epochs=3))["steps"] == "3 epochs, as given"
 
 
 def planned_val(folder: Path) -> int:
@@ -201,3 +213,37 @@ def test_a_recipe_file_has_no_reasons_but_those_of_its_own_run(tmp_path: Path):
 def test_damaged_reasons_are_named(tmp_path: Path, choices: Sequence[object]):
     with pytest.raises(RecipeError, match=r"choices\.json is damaged"):
         plan_from_file(write(tmp_path / "recipe.yaml", choices=choices))
+
+
+@pytest.mark.parametrize(
+    "asked", [{"model": "segnet"}, {"layout": "voc"}, {"options": ["labels=binary"]}, {"epochs": 5.0}]
+)
+def test_what_a_recipe_would_not_heed_is_refused(tmp_path: Path, asked: dict[str, Any]):
+    (option,) = asked
+    with pytest.raises(
+        RecipeError, match=f"--{option.rstrip('s') if option == 'options' else option} goes with --data"
+    ):
+        make(Request(tmp_path / "recipe.yaml", None, **asked), processes=1, watcher=Watcher())
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"model": "segnet"}, "was started with --model unet2015, not segnet"),
+        ({"layout": "voc"}, "was started with --layout folder, not voc"),
+        ({"options": ["labels=binary"]}, "was started with --option none, not labels binary"),
+        ({"epochs": 5.0}, "was started with --epochs, as steps, "),
+    ],
+)
+def test_a_run_that_goes_on_refuses_what_it_was_not_started_with(
+    folder: Path, tmp_path: Path, asked: dict[str, Any], message: str
+):
+    run = tmp_path / "run"
+    run.mkdir()
+    planned(folder, epochs=4).write(RunDirectory(run))
+    same = {"model": "unet2015", "layout": "auto", "epochs": 4.0, "run": run, "resume": True}
+    make(Request(None, folder, **same), processes=1, watcher=Watcher())
+    with pytest.raises(RecipeError, match=message):
+        make(Request(None, folder, **{**same, **asked}), processes=1, watcher=Watcher())
+    with pytest.raises(RecipeError, match="was started with --data "):
+        make(Request(None, tmp_path, **same), processes=1, watcher=Watcher())

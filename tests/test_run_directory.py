@@ -168,12 +168,20 @@ def test_a_free_directory_is_taken_with_and_without_resume(tmp_path: Path):
 def test_a_directory_with_a_run_goes_on_with_the_same_recipe_only(tmp_path: Path):
     run = RunDirectory(tmp_path)
     run.recipe.write_text("name: a\n")
+    run.log.write_text("")
     run.check("name: a\n", resume=True)
     with pytest.raises(RecipeError, match="holds a run already; give --resume"):
         run.check("name: a\n", resume=False)
     with pytest.raises(RecipeError, match="another recipe than the one given") as caught:
         run.check("name: b\n", resume=True)
     assert str(run.recipe) in str(caught.value)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_that_was_stopped_before_its_first_line_is_none(tmp_path: Path, resume: bool):
+    run = RunDirectory(tmp_path)
+    run.recipe.write_text("name: a\n")
+    run.check("name: b\n", resume=resume)
 
 
 def test_the_clock_says_what_was_noted_and_nothing_where_it_cannot_be_read(tmp_path: Path):

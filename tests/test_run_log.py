@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import math
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import OutputError, PixelwiseError
 
 pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
@@ -26,10 +27,9 @@ def figures(step: int, life: int = 0) -> dict[str, float]:
 
 
 def live(run: RunDirectory, steps: Sequence[int], *, start: int = 0, life: int = 0) -> None:
-    log = RunLog(run, start_step=start, settings={"name": "tiny"}, services=[])
-    for step in steps:
-        log.write(step, figures(step, life), speed=7.5 + life)
-    log.close()
+    with RunLog(run, start_step=start, settings={"name": "tiny"}, services=[]) as log:
+        for step in steps:
+            log.write(step, figures(step, life), speed=7.5 + life)
 
 
 def told_to_tensorboard(run: RunDirectory) -> dict[str, list[tuple[int, float]]]:
@@ -46,14 +46,42 @@ def run(tmp_path: Path) -> RunDirectory:
 
 
 def test_a_line_a_step_with_six_digits_and_without_the_clock(run: RunDirectory):
-    log = RunLog(run, start_step=0, settings={}, services=[])
-    log.write(10, {"loss": 1 / 3, "lr": 1.23456789e-5, "val_miou": 0.5}, speed=12.0)
-    log.write(20, {"loss": 2.0, "val_miou": math.nan, "val_loss": math.inf}, speed=13.0)
-    log.close()
+    with RunLog(run, start_step=0, settings={}, services=[]) as log:
+        log.write(10, {"loss": 1 / 3, "lr": 1.23456789e-5, "val_miou": 0.5}, speed=12.0)
+        log.write(20, {"loss": 2.0, "val_miou": math.nan, "val_loss": math.inf}, speed=13.0)
     assert run.log.read_text() == (
         '{"step": 10, "loss": 0.333333, "lr": 1.23457e-05, "val_miou": 0.5}\n{"step": 20, "loss": 2.0}\n'
     )
     assert read_log(run.log) == [json.loads(line) for line in run.log.read_text().splitlines()]
+
+
+def test_a_full_disk_is_one_sentence(run: RunDirectory):
+    run.log.symlink_to("/dev/full")
+    with (
+        pytest.raises(OutputError, match=r"The log in .* cannot be written: No space left on device\.") as caught,
+        RunLog(run, start_step=0, settings={}, services=[]) as log,
+    ):
+        log.write(10, {"loss": 1.0}, speed=12.0)
+    assert str(run.root) in str(caught.value)
+
+
+def test_what_went_wrong_first_is_what_is_said(run: RunDirectory):
+    class Full:
+        def write(self, scalars: object, *, step: int) -> None: ...
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def log_until(error: Exception | None) -> None:
+        with RunLog(run, start_step=0, settings={}, services=[]) as log:
+            log._sinks.append(Full())
+            if error is not None:
+                raise error
+
+    with pytest.raises(ValueError, match="first"):
+        log_until(ValueError("first"))
+    with pytest.raises(OutputError, match="No space left"):
+        log_until(None)
 
 
 def test_tensorboard_reads_what_was_written(run: RunDirectory):
@@ -123,10 +151,10 @@ def test_a_service_whose_package_is_missing_is_named_with_what_to_install(servic
 
 def of_two_lives(run: RunDirectory, service: str) -> None:
     for start, steps in ((0, [10, 20, 30]), (20, [30, 40])):
-        log = RunLog(run, start_step=start, settings={"name": "tiny", "batch_size": 4}, services=[service])
-        for step in steps:
-            log.write(step, figures(step, life=start), speed=7.5)
-        log.close()
+        settings = {"name": "tiny", "batch_size": 4}
+        with RunLog(run, start_step=start, settings=settings, services=[service]) as log:
+            for step in steps:
+                log.write(step, figures(step, life=start), speed=7.5)
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own, of the libraries below it

@@ -224,6 +224,43 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
 
 
 @pytest.mark.slow
+def test_a_crop_too_small_for_batch_normalisation_is_one_sentence_and_the_directory_stays_free(
+    workplace: Path, tmp_path: Path
+):
+    run, settings = tmp_path / "run", ("model={name: unet, encoder_weights: null}", "accumulate=4")
+    with pytest.raises(PixelwiseError, match="Batch normalisation has a single value to go by; raise"):
+        go(workplace, run, *settings, "augment.crop_size=32")
+    RunDirectory(run).check("name: another", resume=False)
+
+
+def test_a_crop_too_large_for_the_memory_is_one_sentence_and_the_directory_stays_free(workplace: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    with pytest.raises(PixelwiseError, match="not enough memory for this training; lower batch_size"):
+        go(workplace, run, "augment.crop_size=99999999")
+    RunDirectory(run).check("name: another", resume=False)
+
+
+def test_a_run_goes_on_without_the_weights_that_it_started_from(workplace: Path, whole_run: Path, tmp_path: Path):
+    start, run = tmp_path / "start.safetensors", tmp_path / "run"
+    shutil.copy(whole_run / "best.safetensors", start)
+    go(workplace, run, f"model.weights={start}")
+    whole = (run / "best.safetensors").read_bytes()
+    shutil.rmtree(run / "model")
+    checkpoints(run)[-1].unlink()
+    start.unlink()
+    go(workplace, run, f"model.weights={start}", resume=True)
+    assert (run / "best.safetensors").read_bytes() == whole
+
+
+def test_each_validation_dataset_has_its_figures(workplace: Path, tmp_path: Path):
+    both = "data.val=[{layout: voc, root: voc, split: val}, {layout: voc, root: other, split: val}]"
+    shutil.copytree(workplace / "voc", workplace / "other")
+    (workplace / "other" / "ImageSets" / "Segmentation" / "val.txt").write_text("chelsea0\n")
+    go(workplace, tmp_path / "run", both, "steps=2")
+    metrics = read_bundle(tmp_path / "run" / "model").config.metrics
+    assert {name: each["photos"] for name, each in metrics.items()} == {"voc/val of voc": 2, "voc/val of other": 1}
+
+
 def test_the_log_of_a_run(whole_run: Path):
     log = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]

@@ -5,6 +5,7 @@ Source of the form: Mitchell et al., "Model Cards for Model Reporting", FAT* 201
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,13 @@ def _figures(figures: Mapping[str, Any]) -> list[str]:
     for key, values in figures.items():
         if isinstance(values, Mapping):
             lines += ["", f"| class | {key} |", "|---|---|"]
-            lines += [f"| {name} | {_text(value)} |" for name, value in values.items()]
+            lines += [f"| {_plain(name)} | {_text(value)} |" for name, value in values.items()]
     return lines
+
+
+def _plain(name: str) -> str:
+    """A name in Markdown's table: no cell's end, and no HTML."""
+    return html.escape(name, quote=False).replace("|", r"\|")
 
 
 def _text(value: Any) -> str:

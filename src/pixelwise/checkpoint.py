@@ -37,7 +37,7 @@ def save_checkpoint(directory: Path, state: Mapping[str, Any], *, step: int) -> 
     path = directory / f"step-{step:08d}-{hashlib.sha256(data).hexdigest()[:16]}.pt"
     directory.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data)
-    there = _all(directory)
+    there = checkpoints_in(directory)
     kept = [other for other in there if other == path or other.name < f"step-{step:08d}"][-_KEEP:]
     for other in there:
         if other not in kept:
@@ -58,7 +58,7 @@ def latest_checkpoint(
         PixelwiseError: there are checkpoints, but none of them is whole; or the newest whole one holds what no
             checkpoint may, such as code.
     """
-    paths = _all(directory)
+    paths = checkpoints_in(directory)
     for path in reversed(paths):
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest()[:16] == path.stem.rsplit("-", 1)[1]:
@@ -77,5 +77,6 @@ def _load(data: bytes, path: Path) -> dict[str, Any]:
     return state
 
 
-def _all(directory: Path) -> list[Path]:
+def checkpoints_in(directory: Path) -> list[Path]:
+    """Their files, whole or not, the newest last."""
     return sorted(directory.glob("step-*-*.pt"))

@@ -109,8 +109,8 @@ Examples:
 @click.command(epilog=_TRAIN_EXAMPLES)
 @click.argument("recipe", type=click.Path(path_type=Path), required=False)
 @click.option("--data", type=click.Path(path_type=Path), help="A dataset's directory, instead of a recipe.")
-@click.option("--model", default="unet", help="With --data: an architecture from `pixelwise models`.")
-@click.option("--layout", default="auto", help="With --data: how it lies on disk; auto recognises it.")
+@click.option("--model", help="With --data: an architecture from `pixelwise models`.  [default: unet]")
+@click.option("--layout", help="With --data: how it lies on disk; auto recognises it.  [default: auto]")
 @click.option("--option", "options", metavar="KEY=VALUE", multiple=True, help="With --data: of the layout; repeatable.")
 @click.option("--epochs", type=float, help="With --data: how often each photo is seen.  [default: by their number]")
 @click.option(
@@ -132,8 +132,8 @@ Examples:
 def train(
     recipe: Path | None,
     data: Path | None,
-    model: str,
-    layout: str,
+    model: str | None,
+    layout: str | None,
     options: tuple[str, ...],
     epochs: float | None,
     data_root: Path,
@@ -165,7 +165,7 @@ def train(
     with training_progress(shown=first) as watcher:
         here = processes.local_processes(devices)
         planned, target = plan.make(request, processes=here, watcher=watcher)
-    if first and planned.choices:
+    if first and planned.choices and not (recipe is not None and processes.is_worker()):  # who launched it has
         print_choices(planned.choices)
     if dry_run:
         print(planned.recipe.to_yaml(), end="")

@@ -24,6 +24,9 @@ from pixelwise.models.weights import load_encoder
 from pixelwise.recipe import Input, load_recipe
 from pixelwise.run_directory import RunDirectory
 
+USUAL_MODEL = "unet"
+"""What is trained where no architecture is asked for."""
+
 _FINE, _ENOUGH = 0.97, 0.95
 """The mean IoU that a perfect network has to reach on the grid of the answer: with the finer decoder if need be, which
 costs little, and with larger photos, which cost much. On the nuclei, where the coarser decoder could reach 0.96, the
@@ -86,8 +89,9 @@ def configure(
     name: str,
     data: Mapping[str, Any],
     machine: Machine,
-    model: str = "unet",
+    model: str = USUAL_MODEL,
     given: Mapping[str, Any] | None = None,
+    epochs: float | None = None,
 ) -> tuple[dict[str, Any], list[Choice]]:
     """A recipe for some data.
 
@@ -97,7 +101,9 @@ def configure(
         data: the recipe's part `data`: train and val.
         machine: what to fit it to.
         model: an architecture.
-        given: what of the recipe's part `model` is not to be chosen: `arguments`, or what the weights start from.
+        given: of the recipe, plain data, what is not to be chosen. The choices go by what it says of `steps`,
+            `batch_size`, the network's arguments and what its weights start from.
+        epochs: how often each photo is seen, instead of a number chosen by how many there are.
 
     Returns:
         the recipe as plain data, for `pixelwise.recipe.parse_recipe`; and what was chosen, why.
@@ -105,13 +111,15 @@ def configure(
     Raises:
         PixelwiseError: there is no such architecture or argument, or what the weights are to start from is missing.
     """
-    choices = [*_start(model, given or {}, found)]
+    given = given or {}
+    choices = [*_start(model, part if isinstance(part := given.get("model"), dict) else {}, found)]
     settings = {choice.key: choice.value for choice in choices}
     choices += _sizes(found, machine, model, settings)
     settings = {choice.key: choice.value for choice in choices}
-    choices += _batch(found, machine, model, settings)
+    choices += _batch(found, machine, model, settings, _number(given.get("batch_size")))
     settings = {choice.key: choice.value for choice in choices}
-    choices += [*_schedule(found, settings), *_imbalance(found), *_hardware(machine), *_augmentation(found)]
+    choices += _schedule(found, settings, _number(given.get("steps")), epochs)
+    choices += [*_imbalance(found), *_hardware(machine), *_augmentation(found)]
     recipe: dict[str, Any] = {"name": name, "model": {"name": model}, "data": dict(data)}
     recipe["description"] = f"Trained by pixelwise on data of one's own, {len(found.classes)} classes."
     recipe["card"] = {
@@ -121,6 +129,11 @@ def configure(
         part, _, key = choice.key.rpartition(".")
         (recipe.setdefault(part, {}) if part else recipe)[key] = choice.value
     return recipe, choices
+
+
+def steps_of(epochs: float, photos: int, batch: int) -> int:
+    """The steps in which each photo is seen so often."""
+    return max(1, round(epochs * photos / batch))
 
 
 def _start(model: str, given: Mapping[str, Any], found: Fingerprint) -> list[Choice]:
@@ -202,11 +215,18 @@ def _sizes(found: Fingerprint, machine: Machine, model: str, settings: Mapping[s
     ]
 
 
-def _batch(found: Fingerprint, machine: Machine, model: str, settings: Mapping[str, Any]) -> list[Choice]:
-    """As many photos a step as are useful and fit the memory."""
-    wanted = 16 if machine.gpu else 8
+def _number(value: Any) -> int | None:
+    """A number of photos or steps that was given; what is none, the recipe refuses."""
+    return value if type(value) is int and value > 0 else None
+
+
+def _batch(
+    found: Fingerprint, machine: Machine, model: str, settings: Mapping[str, Any], given: int | None
+) -> list[Choice]:
+    """As many photos a step as are useful and fit the memory; so many as are given, in parts if need be."""
+    wanted = given or (16 if machine.gpu else 8)
     reason = "usual on a GPU" if machine.gpu else "usual on a processor"
-    if found.photos < 4 * wanted:
+    if given is None and found.photos < 4 * wanted:
         wanted, reason = 4, f"small, so that {found.photos} photos make many steps"
     crop = settings["augment.crop_size"]
     described = describe(
@@ -221,6 +241,9 @@ def _batch(found: Fingerprint, machine: Machine, model: str, settings: Mapping[s
     if fitting >= wanted:
         return [Choice("batch_size", wanted, reason)]
     memory = f"{machine.memory / 2**30:.0f} GiB of memory hold {max(fitting, 1)} crops of {crop} pixels"
+    if given is not None:
+        parts = math.ceil(given / max(fitting, 1))
+        return [Choice("batch_size", given, "as given"), Choice("accumulate", parts, memory)]
     if fitting >= 4:
         return [Choice("batch_size", fitting, memory)]
     parts = 2 if fitting >= 2 else 4
@@ -230,10 +253,39 @@ def _batch(found: Fingerprint, machine: Machine, model: str, settings: Mapping[s
     ]
 
 
-def _schedule(found: Fingerprint, settings: Mapping[str, Any]) -> list[Choice]:
-    """How long to train, and how fast to learn."""
+def _schedule(found: Fingerprint, settings: Mapping[str, Any], given: int | None, epochs: float | None) -> list[Choice]:
+    """How long to train, and how fast to learn; for so many steps as are given, or so many epochs."""
     photos, batch = found.photos, settings["batch_size"]
     pretrained = any(settings.get(f"model.{key}") for key in _STARTS)
+    if given is None and epochs is not None:
+        given = steps_of(epochs, photos, batch)
+    if given is None:
+        steps, each, why = _length(found, settings, pretrained=pretrained)
+    else:
+        steps, each = given, max(1, round(given / 6))
+        why = "as given" if epochs is None else f"{epochs:g} epochs, as given"
+    fewest, warmup = (10, max(5, steps // 15)) if given is None else (1, steps // 15)
+    if settings.get("model.transfer"):
+        lr, encoder_lr = 2e-3, 6e-4
+    else:
+        lr, encoder_lr = 5e-4, 1.5e-4 if pretrained else 5e-4
+    why_encoder = "slower, as these weights know something already" if pretrained else "as the rest: all is learnt anew"
+    decay = round(1 - min(0.1, max(0.002, 15 / steps)), 4)
+    return [
+        Choice("steps", steps, why),
+        Choice("validate_every", each, f"{math.ceil(steps / each)} times in all"),
+        Choice("checkpoint_every", max(fewest, min(100, each // 2)), "what a kill can cost"),
+        Choice("optimizer.lr", lr, "for AdamW, tried on several data sets"),
+        Choice("optimizer.encoder_lr", encoder_lr, why_encoder),
+        Choice("optimizer.weight_decay", 0.02, "usual"),
+        Choice("optimizer.warmup_steps", min(100, warmup), "a fifteenth of the steps, 100 at most"),
+        Choice("optimizer.ema_decay", decay, "an average over the last few hundredths of the run"),
+    ]
+
+
+def _length(found: Fingerprint, settings: Mapping[str, Any], *, pretrained: bool) -> tuple[int, int, str]:
+    """Steps, after how many of them to validate, and why so many."""
+    photos, batch = found.photos, settings["batch_size"]
     parts = _crops_in_a_photo(found, settings)
     shown = max(photos, min(_FEW_PHOTOS, photos * parts))
     classes = int((found.pixels > 0).sum())
@@ -248,22 +300,7 @@ def _schedule(found: Fingerprint, settings: Mapping[str, Any]) -> list[Choice]:
     steps = math.ceil(samples / batch)
     each = max(10, math.ceil(steps / 6))
     steps = each * max(1, round(steps / each))
-    if settings.get("model.transfer"):
-        lr, encoder_lr = 2e-3, 6e-4
-    else:
-        lr, encoder_lr = 5e-4, 1.5e-4 if pretrained else 5e-4
-    why_encoder = "slower, as these weights know something already" if pretrained else "as the rest: all is learnt anew"
-    decay = round(1 - min(0.1, max(0.002, 15 / steps)), 4)
-    return [
-        Choice("steps", steps, f"{steps * batch / photos:.0f} times each of {why}"),
-        Choice("validate_every", each, f"{steps // each} times in all"),
-        Choice("checkpoint_every", max(10, min(100, each // 2)), "what a kill can cost"),
-        Choice("optimizer.lr", lr, "for AdamW, tried on several data sets"),
-        Choice("optimizer.encoder_lr", encoder_lr, why_encoder),
-        Choice("optimizer.weight_decay", 0.02, "usual"),
-        Choice("optimizer.warmup_steps", max(5, min(100, steps // 15)), "a fifteenth of the steps, 100 at most"),
-        Choice("optimizer.ema_decay", decay, "an average over the last few hundredths of the run"),
-    ]
+    return steps, each, f"{steps * batch / photos:.0f} times each of {why}"
 
 
 def _crops_in_a_photo(found: Fingerprint, settings: Mapping[str, Any]) -> int:

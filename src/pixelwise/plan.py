@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.configure import Choice, Machine, configure
+from pixelwise.configure import USUAL_MODEL, Choice, Machine, configure, steps_of
 from pixelwise.data import recognise, training_splits
 from pixelwise.data.folder import describe_folder, ensure_description
 from pixelwise.data_check import check_data, common_classes, open_sets
@@ -23,7 +23,7 @@ from pixelwise.files import write_atomically
 from pixelwise.fingerprint import SAMPLED_PHOTOS, fingerprint
 from pixelwise.recipe import Recipe, Source, apply_overrides, load_recipe, parse_recipe
 from pixelwise.run_directory import RunDirectory
-from pixelwise.settings import parse_values
+from pixelwise.settings import parse_values, shown
 from pixelwise.watcher import Watcher
 
 
@@ -54,6 +54,8 @@ class Plan:
         if self.choices:
             text = json.dumps([asdict(choice) for choice in self.choices], indent=2)
             write_atomically(run.choices, text.encode())
+        else:
+            run.choices.unlink(missing_ok=True)  # of a run that was not begun
 
 
 def plan_from_file(path: Path, overrides: Sequence[str] = ()) -> Plan:
@@ -84,8 +86,8 @@ class Request:
     Attributes:
         recipe: a YAML file; or
         data: a dataset's directory, and with it
-        model: an architecture.
-        layout: how the data lie on disk; "auto" recognises it.
+        model: an architecture; None for the usual one.
+        layout: how the data lie on disk; "auto", as None, recognises it.
         options: the layout's, `key=value` each.
         overrides: of the recipe, `key.subkey=value` each.
         epochs: how often each photo is seen, instead of a schedule chosen by their number.
@@ -96,8 +98,8 @@ class Request:
 
     recipe: Path | None
     data: Path | None
-    model: str = "unet"
-    layout: str = "auto"
+    model: str | None = None
+    layout: str | None = None
     options: Sequence[str] = ()
     overrides: Sequence[str] = ()
     epochs: float | None = None
@@ -118,15 +120,64 @@ def make(request: Request, *, processes: int, watcher: Watcher) -> tuple[Plan, P
         RecipeError: the recipe, or an override, does not fit.
         DataError: the data are missing, damaged or not understood.
     """
+    if request.epochs is not None and not 0 < request.epochs < math.inf:
+        raise RecipeError(f"--epochs takes a number above 0, not {request.epochs:g}.")
     if request.recipe is not None and request.data is None:
+        _check_recipe_alone(request)
         plan = plan_from_file(request.recipe, request.overrides)
         return plan, request.run or Path("runs") / plan.recipe.name
     if request.recipe is not None or request.data is None:
         raise RecipeError("Give either a recipe or --data DIR; see `pixelwise train --help`.")
-    run = request.run or Path("runs") / f"{request.data.resolve().name}-{request.model}"
+    run = request.run or Path("runs") / f"{request.data.resolve().name}-{request.model or USUAL_MODEL}"
     if request.resume and RunDirectory(run).recipe.is_file():
-        return plan_from_file(RunDirectory(run).recipe, request.overrides), run
+        plan = plan_from_file(RunDirectory(run).recipe, request.overrides)
+        _check_same(request, plan.recipe, run)
+        return plan, run
     return plan_from_data(request.data, request, processes=processes, watcher=watcher), run
+
+
+def _check_recipe_alone(request: Request) -> None:
+    """See that nothing is asked for that a recipe would not heed.
+
+    Raises:
+        RecipeError: something is.
+    """
+    values = {
+        "--model": request.model,
+        "--layout": request.layout,
+        "--option": request.options or None,
+        "--epochs": request.epochs,
+    }
+    asked = [option for option, value in values.items() if value is not None]
+    if asked:
+        raise RecipeError(f"{asked[0]} goes with --data; what a recipe says is changed by --set, or in the recipe.")
+
+
+def _check_same(request: Request, recipe: Recipe, run: Path) -> None:
+    """See that nothing else is asked for than what a run that is to go on was started with.
+
+    Raises:
+        RecipeError: something is.
+    """
+    assert request.data is not None
+    source = recipe.data.train[0]
+    steps = None
+    if request.epochs is not None and "steps" not in parse_values(request.overrides):
+        photos = sum(map(len, open_sets(recipe.data.train, Path())))
+        steps = steps_of(request.epochs, photos, recipe.batch_size)
+    pairs = {
+        "--data": (str(request.data.resolve()), source.root),
+        "--model": (request.model, recipe.model.name),
+        "--layout": (None if request.layout == "auto" else request.layout, source.layout),
+        "--option": (parse_values(request.options) or None, source.options),
+        "--epochs, as steps,": (steps, recipe.steps),
+    }
+    for option, (now, then) in pairs.items():
+        if now is not None and now != then:
+            raise RecipeError(
+                f"{run} was started with {option} {shown(then)}, not {shown(now)}; leave it out to go on, or "
+                "give another --run."
+            )
 
 
 def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Watcher) -> Plan:
@@ -142,8 +193,10 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
         DataError: the data are missing, damaged or not understood.
         RecipeError: an override does not fit.
     """
-    model, overrides = request.model, list(request.overrides)
-    layout = recognise(data) if request.layout == "auto" else request.layout
+    model, values = request.model or USUAL_MODEL, parse_values(request.overrides)
+    layout = recognise(data) if request.layout in (None, "auto") else request.layout
+    raw: dict[str, Any] = {}
+    apply_overrides(raw, request.overrides)
     given = parse_values(request.options)
     root = data.resolve()
     if layout == "folder":
@@ -158,29 +211,17 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
     pixels = check_data(train_sets, val_sets, watcher, root=data)
     watcher.stage("looking at photos", SAMPLED_PHOTOS)
     found = fingerprint(train_sets, val_sets, pixels, advance=watcher.advance)
-    values = parse_values(overrides)
-    raw, choices = configure(
+    chosen, choices = configure(
         found,
         name=f"{root.name}-{model}",
         data={"train": [sources[0].model_dump()], "val": [sources[1].model_dump()], "colours": "display"},
         machine=Machine.here(processes=processes),
         model=model,
-        given=_given_model(overrides),
+        given=raw,
+        epochs=request.epochs,
     )
-    if request.epochs is not None:
-        batch = values.get("batch_size", raw["batch_size"])
-        overrides = [*_schedule_for(request.epochs, found.photos, batch, raw), *overrides]
-        values = parse_values(overrides)
-    apply_overrides(raw, overrides)
-    return Plan(parse_recipe(raw, name=f"chosen for {data}"), _with_given(choices, values), pixels)
-
-
-def _given_model(overrides: Sequence[str]) -> dict[str, Any] | None:
-    """The recipe's part `model` among the overrides, in whichever way it is written."""
-    raw: dict[str, Any] = {}
-    apply_overrides(raw, overrides)
-    given = raw.get("model")
-    return given if isinstance(given, dict) else None
+    apply_overrides(chosen, request.overrides)
+    return Plan(parse_recipe(chosen, name=f"chosen for {data}"), _with_given(choices, values), pixels)
 
 
 def _with_given(choices: Sequence[Choice], values: Mapping[str, Any]) -> tuple[Choice, ...]:
@@ -199,19 +240,3 @@ def _described(root: Path, watcher: Watcher, *, write: bool) -> None:
     watcher.say(description.finding)
     if written:
         watcher.say(f"Written to {root / 'dataset.yaml'}; edit it where that is wrong.")
-
-
-def _schedule_for(epochs: float, photos: int, batch: Any, raw: Mapping[str, Any]) -> list[str]:
-    """The steps that make so many epochs, validated six times; `batch` is as given and may be anything."""
-    if not 0 < epochs < math.inf:
-        raise RecipeError(f"--epochs takes a number above 0, not {epochs:g}.")
-    if not isinstance(batch, int) or batch < 1:
-        raise RecipeError(f"batch_size is {batch!r}; expected a number of photos.")
-    steps = max(1, round(epochs * photos / batch))
-    each = max(1, round(steps / 6))
-    return [
-        f"steps={steps}",
-        f"validate_every={each}",
-        f"checkpoint_every={max(1, min(100, each // 2))}",
-        f"optimizer.warmup_steps={min(raw['optimizer']['warmup_steps'], steps // 15)}",
-    ]

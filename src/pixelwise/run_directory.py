@@ -104,6 +104,8 @@ class RunDirectory:
     def check(self, recipe: str, *, resume: bool) -> None:
         """See that the directory is free, or holds a run of this recipe (its YAML) that is to go on.
 
+        A run that has not come to the first line of its log is none: whatever stopped it, nothing is lost.
+
         Raises:
             RecipeError: it holds a run and `resume` was not asked for, or a run of another recipe, or what is left of
                 one that nobody knows the recipe of.
@@ -114,6 +116,8 @@ class RunDirectory:
                     f"{self.root} holds a run without its {self.recipe.name}; bring that back, or give another "
                     "directory."
                 )
+            return
+        if not (self.checkpoints.exists() or self.log.exists() or self.model.exists()):
             return
         if not resume:
             raise RecipeError(f"{self.root} holds a run already; give --resume to go on with it, or another directory.")

@@ -11,11 +11,11 @@ import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import write_atomically
 from pixelwise.run_directory import RunDirectory, read_log
 
@@ -54,18 +54,38 @@ class RunLog:
             step: steps taken.
             scalars: figures by name; an undefined one, nan or infinite, is left out.
             speed: photos a second, for TensorBoard and the services.
+
+        Raises:
+            OutputError: it cannot be written.
         """
         defined = {key: value for key, value in scalars.items() if math.isfinite(value)}
         entry = {"step": step, **{key: float(f"{value:.6g}") for key, value in defined.items()}}
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-        for sink in self._sinks:
-            sink.write({**defined, "images_per_second": speed}, step=step)
+        try:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            for sink in self._sinks:
+                sink.write({**defined, "images_per_second": speed}, step=step)
+        except OSError as error:
+            raise self._lost(error) from error
 
-    def close(self) -> None:
-        """Write out what is held back."""
-        for sink in self._sinks:
-            sink.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write out what is held back; that it cannot be is said where nothing else went wrong before.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        try:
+            for sink in self._sinks:
+                sink.close()
+        except OSError as error:
+            if kind is None:
+                raise self._lost(error) from error
+
+    def _lost(self, error: OSError) -> OutputError:
+        return OutputError(f"The log in {self._file.parent} cannot be written: {error.strerror or error}.")
 
 
 class _TensorBoard:

@@ -28,7 +28,7 @@ from pixelwise.losses import CombinedLoss, class_weights, pixels_of_photos_with
 from pixelwise.models import build, start_from
 from pixelwise.models.weights import load_encoder, read_state, transfer
 from pixelwise.optimization import build_optimizer, follow_batch_statistics, freeze
-from pixelwise.recipe import Loss, Recipe
+from pixelwise.recipe import Loss, Model, Recipe
 
 
 @dataclass(slots=True)
@@ -73,6 +73,8 @@ class RunState:
         val_sets: list[Dataset],
         pixels: Sequence[NDArray[np.int64]],
         fabric: Fabric,
+        *,
+        bare: bool = False,
     ) -> RunState:
         """The state before the first step.
 
@@ -82,13 +84,17 @@ class RunState:
             val_sets: what to choose the best weights on; all have one class table.
             pixels: for each photo to learn from, int64 (C,), the pixels of each class.
             fabric: launched.
+            bare: without the weights that the recipe starts from, as a checkpoint brings all of its own.
 
         Raises:
             RecipeError: the recipe names parts that the network lacks.
         """
         classes = train_sets[0].classes
         torch.manual_seed(mix(recipe.seed, 0))
-        module = _network(recipe, num_classes=len(classes))
+        given = recipe.model
+        module = build(given.name, num_classes=len(classes), arguments_given=given.arguments)
+        if not bare:
+            _load_start(module, given)
         if fabric.device.type == "cpu":
             run_depthwise_in_float32(module)
         module = channels_last(module)
@@ -194,9 +200,8 @@ class RunState:
         return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
-def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:
-    given = recipe.model
-    module = build(given.name, num_classes=num_classes, arguments_given=given.arguments)
+def _load_start(module: nn.Module, given: Model) -> None:
+    """Load what the recipe starts from."""
     if given.weights:
         start_from(module, given.name, given.weights)
     elif given.transfer:
@@ -206,7 +211,6 @@ def _network(recipe: Recipe, *, num_classes: int) -> nn.Module:
         transfer(module, read_state(bundle.weights), source=str(bundle.path))
     elif given.encoder_weights:
         load_encoder(module, given.encoder_weights)
-    return module
 
 
 def _loss_function(

@@ -18,6 +18,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from pixelwise.acceleration import keep_freed_memory
+from pixelwise.checkpoint import checkpoints_in
 from pixelwise.curves import draw_curves
 from pixelwise.data.loader import mix
 from pixelwise.data_check import check_data, common_classes, open_sets
@@ -39,6 +40,9 @@ from pixelwise.validation import Validation, validate
 from pixelwise.watcher import Progress, Watcher
 
 LOG_EVERY = 10
+
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
+"""What PyTorch says of the processor's memory; of a graphics card's it has an error of its own."""
 
 
 def train(
@@ -86,7 +90,8 @@ def train(
         if fabric.is_global_zero and not pixels:
             pixels = check_data(train_sets, val_sets, watcher, root=data_root / recipe.data.train[0].root)
         watcher.stage("building the network", 0)
-        state = RunState.fresh(recipe, train_sets, val_sets, fabric.broadcast(pixels), fabric)
+        bare = bool(checkpoints_in(directory.checkpoints))
+        state = RunState.fresh(recipe, train_sets, val_sets, fabric.broadcast(pixels), fabric, bare=bare)
         if fabric.is_global_zero:  # not before: what the data or the recipe got wrong leaves no run behind
             plan.write(directory)
         _run(state, directory, watcher)
@@ -126,16 +131,30 @@ def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
         settings = state.recipe.model_dump(mode="json")
         log = RunLog(directory, start_step=state.step, settings=settings, services=state.recipe.log_to)
     try:
-        _loop(state, directory, log, watcher)
-    except RuntimeError as error:  # what gloo and NCCL raise has no class of its own
-        if state.fabric.world_size == 1 or "onnection" not in str(error):
+        with log or nullcontext():
+            _loop(state, directory, log, watcher)
+    except (RuntimeError, MemoryError, ValueError) as error:  # what PyTorch raises has seldom a class of its own
+        told = _told(error, alone=state.fabric.world_size == 1)
+        if told is None:
             raise
-        raise PixelwiseError(
-            "Another process of this run is gone; go on from the last checkpoint with --resume."
-        ) from error
-    finally:
-        if log is not None:
-            log.close()
+        raise PixelwiseError(told) from error
+
+
+def _told(error: Exception, *, alone: bool) -> str | None:
+    """What an error that can be helped comes from, and what helps; None of any other."""
+    said = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in said for words in _NO_MEMORY):
+        return (
+            "There is not enough memory for this training; lower batch_size or augment.crop_size, or raise accumulate."
+        )
+    if "Expected more than 1 value per channel" in said:  # torch.nn.functional.batch_norm
+        return (
+            "Batch normalisation has a single value to go by; raise augment.crop_size, or batch_size, or lower "
+            "accumulate."
+        )
+    if "onnection" in said and not alone:
+        return "Another process of this run is gone; go on from the last checkpoint with --resume."
+    return None
 
 
 def _loop(state: RunState, directory: RunDirectory, log: RunLog | None, watcher: Watcher) -> None:

@@ -23,7 +23,7 @@ from pixelwise.evaluate import summary
 from pixelwise.export import export_module, exported_part, input_sizes
 from pixelwise.labels import ClassTable
 from pixelwise.models import arguments, build
-from pixelwise.recipe import Recipe
+from pixelwise.recipe import Recipe, Source
 from pixelwise.run_directory import RunDirectory
 from pixelwise.segmenter import Segmenter
 
@@ -59,12 +59,18 @@ def bundle_of_run(recipe: Recipe, run: RunDirectory, val_sets: Sequence[Dataset]
     config = BundleConfig(recipe.name, recipe.model.name, complete, classes, spec, _provenance(recipe, weights))
     bundle = write_bundle(run.model, config, graph=graph, weights=tensors, force=True)
     segmenter = Segmenter(_engine(bundle.graph, module), classes, spec)
-    sources = recipe.data.val
-    metrics = {
-        f"{source.layout}/{source.split}": summary(segmenter, dataset)
-        for source, dataset in zip(sources, val_sets, strict=True)
-    }
+    figures = (summary(segmenter, dataset) for dataset in val_sets)
+    metrics = dict(zip(_names(recipe.data.val), figures, strict=True))
     return write_bundle(run.model, replace(config, metrics=metrics), graph=graph, weights=tensors, force=True)
+
+
+def _names(sources: Sequence[Source]) -> list[str]:
+    """What to call datasets: by layout and split, and where those are alike by their directories, too."""
+    names = [f"{source.layout}/{source.split}" for source in sources]
+    return [
+        f"{name} of {source.root}" if names.count(name) > 1 else name
+        for name, source in zip(names, sources, strict=True)
+    ]
 
 
 def _engine(graph: Path, module: nn.Module) -> Engine:
