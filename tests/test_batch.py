@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -113,6 +115,13 @@ def test_colliding_names_get_their_suffix_and_then_a_number():
         "y/a.png": "a-3",
         "A.JPG": "A_jpg",
     }
+
+
+def test_a_name_whose_stem_is_the_directory_keeps_its_suffix():
+    photos("..jpg")
+    assert planned("..jpg", "absent/..png") == {"..jpg": "..jpg", "absent/..png": "..png"}
+    (done,) = outcomes(plan([".*.jpg", "..j?g"], out=OUT)[0])
+    assert done.files == (OUT / "..jpg_mask.png",)
 
 
 def test_names_that_collide_with_a_name_given_to_another_are_told_apart():
@@ -279,6 +288,21 @@ def test_standard_input_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch):
     assert "no standard input" in str(outcome.error)
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="the system has no /dev/fd")
+@pytest.mark.parametrize("streams", [1, 2])
+def test_pipes_are_read_once(streams: int):
+    """As a shell's `<(cat a.png)` gives them."""
+    photos("a.png")
+    ends = [os.pipe() for _ in range(2)]
+    for _, write in ends:
+        os.write(write, Path("a.png").read_bytes())
+        os.close(write)
+    found = outcomes(plan([f"/dev/fd/{read}" for read, _ in ends], out=OUT)[0], streams=streams)
+    for read, _ in ends:
+        os.close(read)
+    assert [outcome.error for outcome in found] == [None, None]
+
+
 # Several at once.
 
 
@@ -380,6 +404,52 @@ def test_resuming_writes_over_nothing_of_another_run():
         outcomes(jobs, resume=True)
     (OUT / "c_mask.png").unlink()
     assert digests(OUT) == before
+
+
+def test_a_photo_by_itself_is_entered_where_there_is_a_ledger():
+    photos("a.png", "cat.png")
+    Image.fromarray(colourful_photo(8, 9, seed=1)).save(other := Path("other.png"))
+    jobs, _ = plan(["a.png", "cat.png"], out=OUT)
+    outcomes(jobs)
+    right = (OUT / "cat_mask.png").read_bytes()
+    outcomes([Job(str(other), Path("cat"))], force=True)
+    assert (OUT / "cat_mask.png").read_bytes() != right
+    photos("b.png")
+    (alone,) = outcomes(plan(["b.png"], out=OUT)[0])
+    assert alone.error is None
+    with pytest.raises(OutputError, match=r"cat_mask\.png would be overwritten; "):  # it is other.png's
+        outcomes(jobs, resume=True)
+    found = outcomes(jobs, resume=True, force=True)
+    assert [outcome.before for outcome in found] == [True, False]
+    assert (OUT / "cat_mask.png").read_bytes() == right
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_resuming_writes_over_nothing_of_another_photo_of_that_name(older: bool):
+    for seed, name in enumerate(("A/x.png", "B/x.png", "C/y.png")):
+        Path(name).parent.mkdir()
+        Image.fromarray(colourful_photo(8, 9, seed=seed)).save(name)
+    outcomes(plan(["A"], out=OUT)[0], resume=True)
+    if older:  # without the paths of files
+        lines = map(json.loads, filter(None, (OUT / LEDGER).read_text().splitlines()))
+        told = [{key: value for key, value in line.items() if key != "source"} for line in lines]
+        (OUT / LEDGER).write_text("\n".join(map(json.dumps, told)))
+    before = digests(OUT)
+    with pytest.raises(OutputError, match=r"x_mask\.png would be overwritten; force it"):
+        outcomes(plan(["B", "C"], out=OUT)[0], resume=True)
+    assert digests(OUT) == before
+    Path("A").rename("moved")
+    (done,) = outcomes(plan(["moved"], out=OUT)[0], resume=True)
+    assert done.before
+
+
+def test_standard_input_is_never_the_same_photo(monkeypatch: pytest.MonkeyPatch):
+    photos("a.png")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path("a.png").read_bytes())))
+    jobs, _ = plan(["-"], out=OUT)
+    assert outcomes(jobs, resume=True)[0].error is None
+    with pytest.raises(OutputError, match=r"stdin_mask\.png would be overwritten"):
+        outcomes(jobs, resume=True)
 
 
 def test_two_runs_at_once_keep_one_ledger():

@@ -128,6 +128,8 @@ def test_a_stem_that_leaves_the_directory_is_refused(tmp_path: Path, stem: str):
 def test_a_name_that_leaves_the_directory_gives_a_stem_that_does_not(tmp_path: Path):
     (path,) = small("../../etc/passwd.jpg").save(tmp_path, what=["json"])
     assert path == tmp_path / "passwd.json"
+    (path,) = small("..jpg").save(tmp_path, what=["json"])
+    assert path == tmp_path / "..jpg.json"
 
 
 @pytest.mark.parametrize(

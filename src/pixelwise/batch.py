@@ -22,9 +22,9 @@ from pixelwise.images import find_images
 from pixelwise.labels import ClassShare
 from pixelwise.large_photo import LargePhoto, find_large
 from pixelwise.large_segmentation import LargeSegmentation, segment_large, suffixes
-from pixelwise.ledger import Entry, Ledger, digest
+from pixelwise.ledger import LEDGER, Entry, Ledger, digest
 from pixelwise.machine import cores
-from pixelwise.segmentation import SUFFIXES, TIFF_SUFFIXES, Segmentation, output_paths, prepare_outputs
+from pixelwise.segmentation import SUFFIXES, TIFF_SUFFIXES, Segmentation, output_paths, prepare_outputs, stem_of
 from pixelwise.segmenter import Advance, Segmenter
 
 STANDARD_INPUT = "-"
@@ -47,6 +47,17 @@ class Job:
     source: str
     output: Path
     large: LargePhoto | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The photo's file; None of standard input, a pipe or a device, which can be read only once."""
+        path = Path(self.source)
+        return path if self.source != STANDARD_INPUT and _is(Path.is_file, path) else None
+
+    @property
+    def identity(self) -> str:
+        """What makes a photo the same, however its path is given."""
+        return self.source if self.source == STANDARD_INPUT else str(Path(self.source).absolute())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +93,19 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
     Returns:
         the photos in order, each once, and the inputs that stand for none, or for one that is too large.
     """
-    found: dict[str, Job] = {}  # by what makes a photo the same, the first mention counts
+    found: dict[str, Job] = {}  # by their photos' identity, the first mention counts
     failures = []
     for given in inputs:
         try:
             for source, output in _resolve(given, out):
-                identity = source if source == STANDARD_INPUT else str(Path(source).absolute())
-                found.setdefault(identity, Job(source, output))
+                job = Job(source, output)
+                found.setdefault(job.identity, job)
         except PixelwiseError as error:
-            failures.append(Outcome(Job(given, Path(Path(given).stem)), error=error))
+            failures.append(Outcome(Job(given, Path(stem_of(given))), error=error))
     jobs = []
     for job in _distinct(found.values()):
         try:
-            jobs.append(job if job.source == STANDARD_INPUT else replace(job, large=find_large(job.source)))
+            jobs.append(job if job.file is None else replace(job, large=find_large(job.source)))
         except ImageError as error:
             failures.append(Outcome(job, error=error))
     return jobs, failures
@@ -123,12 +134,13 @@ def run(
     Args:
         segmenter: the model.
         jobs: from `plan`.
-        out: the output directory. Where there are several photos, or a large one, it gets a ledger of what is done.
+        out: the output directory. Where there are several photos, or a large one, it gets a ledger of what is done;
+            one that is there is kept up in any case.
         what: some of `pixelwise.segmentation.SAVEABLE`.
         opacity: as for `Segmentation.overlay`.
         force: write over files that are there.
-        resume: go on with a run of the same model and settings: leave out photos that the ledger has as done, from the
-            same file, and write over what it has of the others.
+        resume: go on with a run of the same model and settings: leave out photos that the ledger has as done, with the
+            same content, and write over what it has of the others, from files of the same path.
         model: what tells the model, and the program, from every other; for the ledger.
         streams: how many photos are computed at once; the segmenter's engine must have been loaded for as many.
         advance: called with shares of a photo as they are done, one in all for each photo, for a progress bar; from
@@ -141,7 +153,8 @@ def run(
     Raises:
         OutputError: before the first photo: files are there already and `force` is off, or a directory is not writable.
     """
-    ledger = Ledger(out) if len(jobs) > 1 or resume or any(job.large for job in jobs) else None
+    kept = len(jobs) > 1 or resume or any(job.large for job in jobs) or _is(Path.is_file, out / LEDGER)
+    ledger = Ledger(out) if kept else None
     work = _Work(segmenter, out, what, opacity, ledger, resume, _settings(segmenter, what, opacity, model))
     known = {job for job in jobs if work.knows(job)}
     ours = known if resume else set()
@@ -204,10 +217,10 @@ def _overlapped(
 
 def _pixels(job: Job) -> int:
     """Of its photo; 0 where the header does not tell."""
-    if job.source == STANDARD_INPUT:
+    if job.file is None:
         return 0
     try:
-        height, width = header_size(job.source, limits=_ANY)
+        height, width = header_size(job.file, limits=_ANY)
     except ImageError:
         return 0
     return height * width
@@ -233,22 +246,31 @@ class _Work:
     settings: str
 
     def knows(self, job: Job) -> bool:
-        """Whether a run of these settings has begun the job."""
-        entry = self.ledger.get(str(job.output)) if self.ledger is not None else None
-        return entry is not None and entry.settings == self.settings
+        """Whether a run of these settings has begun the job, and not that of another photo of the same name."""
+        entry, file = self._entry(job), job.file
+        if entry is None or file is None or entry.settings != self.settings:
+            return False
+        return entry.source == job.identity or (entry.photo is not None and entry.photo == digest(file))
 
     def outcome(self, job: Job, advance: Advance) -> Outcome:
         """Do a job, unless it is done."""
         try:
-            photo = digest(Path(job.source)) if self.ledger is not None and job.source != STANDARD_INPUT else None
+            photo = digest(job.file) if self.ledger is not None and job.file is not None else None
             return self._done_before(job, photo) or self._segmented(job, photo, advance)
         except PixelwiseError as error:
             return Outcome(job, error=error)
         except MemoryError:
             return Outcome(job, error=ImageError(f"{job.source}: there is not enough memory for a photo of this size."))
 
+    def _entry(self, job: Job) -> Entry | None:
+        return self.ledger.get(str(job.output)) if self.ledger is not None else None
+
+    def _enter(self, job: Job, entry: Entry) -> None:
+        if self.ledger is not None:
+            self.ledger.enter(str(job.output), replace(entry, source=job.identity))
+
     def _done_before(self, job: Job, photo: str | None) -> Outcome | None:
-        entry = self.ledger.get(str(job.output)) if self.resume and self.ledger is not None else None
+        entry = self._entry(job) if self.resume else None
         files = tuple(_paths(job, self.out, self.what).values())
         if entry is None or photo is None or (entry.photo, entry.settings) != (photo, self.settings):
             return None
@@ -263,14 +285,12 @@ class _Work:
         else:
             scratch, key = target.with_name(f".{target.name}.pixelwise-part"), f"{photo} {self.settings}"
             result = segment_large(self.segmenter, job.large, scratch, key=key, resume=self.resume, advance=advance)
-        if self.ledger is not None:
-            self.ledger.enter(str(job.output), Entry(self.settings))
+        self._enter(job, Entry(self.settings))
         if isinstance(result, LargeSegmentation):
             result.save(paths, opacity=self.opacity, advance=advance)
         else:
             result.save(target.parent, stem=target.name, what=self.what, opacity=self.opacity, force=True)
-        if self.ledger is not None:
-            self.ledger.enter(str(job.output), Entry(self.settings, photo, result.classes, result.notes))
+        self._enter(job, Entry(self.settings, photo, result.classes, result.notes))
         return Outcome(job, result.classes, result.notes, tuple(paths.values()))
 
 
@@ -301,7 +321,7 @@ def _resolve(given: str, out: Path) -> Iterator[tuple[str, Path]]:
         for photo in photos:
             yield str(photo), photo.relative_to(path).with_suffix("")
     elif _is(Path.exists, path) or not glob.has_magic(given):
-        yield given, Path(path.stem)  # a missing file is for the reader to complain about
+        yield given, Path(stem_of(path))  # a missing file is for the reader to complain about
     else:
         found = glob.glob(given, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
         matches = sorted(path for path in map(Path, found) if _is(Path.is_file, path))
@@ -309,7 +329,7 @@ def _resolve(given: str, out: Path) -> Iterator[tuple[str, Path]]:
         if not matches:
             raise ImageError(f"{given}: no file matches this pattern.")
         for match in matches:
-            yield str(match), Path(match.stem)
+            yield str(match), Path(stem_of(match))
 
 
 def _is(question: Callable[[Path], bool], path: Path) -> bool:

@@ -26,12 +26,14 @@ class Entry:
         photo: SHA-256 of its file; None while they are being written.
         classes: found in it.
         notes: what was done to it while reading it.
+        source: the absolute path of its file; None in an older ledger.
     """
 
     settings: str
     photo: str | None = None
     classes: tuple[ClassShare, ...] = ()
     notes: tuple[str, ...] = ()
+    source: str | None = None
 
 
 class Ledger:

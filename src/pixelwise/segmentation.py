@@ -136,7 +136,7 @@ class Segmentation:
             ValueError: `what` names something else, `stem` names a directory, or the opacity is outside 0 to 1; nothing
                 was written.
         """
-        stem = stem or Path(self.name).stem or "photo"
+        stem = stem or stem_of(self.name) or "photo"
         if Path(stem).name != stem:
             raise ValueError(f"stem is {stem!r}; expected the beginning of a file name, without directories")
         if not 0 <= opacity <= 1:
@@ -180,6 +180,12 @@ def encode_json(described: Mapping[str, Any]) -> bytes:
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     # What a file name holds beside UTF-8 is a lone surrogate, and its escape is JSON's own.
     return text.encode(errors="backslashreplace")
+
+
+def stem_of(photo: str | Path) -> str:
+    """What the names of a photo's results begin with: its stem, but for that of `..jpg`, which is a directory."""
+    path = Path(photo)
+    return Path(path.stem).name or path.name
 
 
 def output_paths(
