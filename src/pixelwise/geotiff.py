@@ -1,9 +1,13 @@
-"""Tiled TIFFs written from strips, which lie where a photo lies; through rasterio."""
+"""Tiled TIFFs written from strips, which lie where a photo lies; through rasterio.
+
+GDAL says nothing where the last of a file cannot be written, as the disk is full, so all of it is read again.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,10 @@ TILE = 512
 """Side of a tile, and the height of the strips."""
 
 _JPEG_QUALITY = 90
+_JPEG_SHIFT = 16  # of a tile's mean: more than JPEG does to it; a tile that is missing is black
+
+_Window = tuple[tuple[int, int], tuple[int, int]]  # rows and columns, each from and to
+_Mark = Callable[[NDArray[np.uint8]], float]  # what a tile is known by
 
 
 def write_geotiff(
@@ -35,20 +43,51 @@ def write_geotiff(
         classes: whose colours are the palette.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or cannot be read again as it was written.
     """
     kind: dict[str, Any] = {"count": 3, "compress": "jpeg", "photometric": "ycbcr", "jpeg_quality": _JPEG_QUALITY}
     if classes is not None:
         kind = {"count": 1, "compress": "deflate", "photometric": "palette"}
+    mark, shift = (_mean, _JPEG_SHIFT) if classes is None else (_checksum, 0)
+    marks: list[float] = []
     with _written(path, photo, kind | _georeference(photo)) as target:
         if classes is not None:
             target.write_colormap(1, dict(enumerate(map(tuple, classes.palette().tolist()))))
-        for number, strip in enumerate(strips):
-            for left in range(0, photo.width, TILE):  # more at once than the cache holds would be encoded many times
-                tile = np.atleast_3d(strip[:, left : left + TILE]).transpose(2, 0, 1)
-                top, right = number * TILE, left + tile.shape[2]
+        for row, strip in zip(_windows(photo), strips, strict=True):
+            for window in row:  # more at once than the cache holds would be encoded many times
+                tile = np.atleast_3d(strip[:, slice(*window[1])]).transpose(2, 0, 1)
                 with environment():
-                    target.write(tile, window=((top, top + tile.shape[1]), (left, right)))
+                    target.write(tile, window=window)
+                marks.append(mark(tile))
+    found = _marks_in_file(path, photo, mark)
+    if found is None or any(abs(now - then) > shift for now, then in zip(found, marks, strict=True)):
+        raise OutputError(f"{path} cannot be written: it cannot be read again as it was; is the disk full?")
+
+
+def _windows(photo: LargePhoto) -> Iterator[list[_Window]]:
+    """The tiles of a photo, row by row."""
+    for top in range(0, photo.height, TILE):
+        rows = (top, min(top + TILE, photo.height))
+        yield [(rows, (left, min(left + TILE, photo.width))) for left in range(0, photo.width, TILE)]
+
+
+def _checksum(tile: NDArray[np.uint8]) -> float:
+    return zlib.crc32(tile.tobytes())
+
+
+def _mean(tile: NDArray[np.uint8]) -> float:
+    return float(tile.mean())
+
+
+def _marks_in_file(path: Path, photo: LargePhoto, mark: _Mark) -> list[float] | None:
+    """What the tiles of a file are known by; None where one of them cannot be read."""
+    from rasterio.errors import RasterioError
+
+    try:
+        with environment(), open_dataset(path, "TIFF") as dataset:
+            return [mark(dataset.read(window=window)) for row in _windows(photo) for window in row]
+    except RasterioError:
+        return None
 
 
 @contextmanager
@@ -76,7 +115,7 @@ def _written(path: Path, photo: LargePhoto, options: dict[str, Any]) -> Iterator
             yield target
     except RasterioError as error:
         why = reason(error.__cause__ or error).rstrip(".")
-        raise OutputError(f"{path.name} cannot be written: {why}.") from error
+        raise OutputError(f"{path} cannot be written: {why}.") from error
 
 
 def _georeference(photo: LargePhoto) -> dict[str, Any]:
