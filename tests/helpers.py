@@ -97,6 +97,16 @@ def pixelwise(
     return out, err
 
 
+def folder_that_cannot_be_listed(root: Path) -> None:
+    """Make one far below another: whose path is too long for the system cannot be listed by the superuser either."""
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(17):  # of 250 letters each, where a path may have 4096
+        os.mkdir(name := "x" * 250, dir_fd=folder)
+        above, folder = folder, os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(folder)
+
+
 def small_photo(path: Path, *, box: tuple[int, int, int, int] = (100, 50, 220, 140)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(PHOTOS / "chelsea.png") as image:

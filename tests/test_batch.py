@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import pixelwise.batch
-from helpers import COLOURS, ENVIRONMENT, SPEC, ColourEngine, colourful_photo, digests
+from helpers import COLOURS, ENVIRONMENT, SPEC, ColourEngine, colourful_photo, digests, folder_that_cannot_be_listed
 from helpers import PHOTOS as EXAMPLES
 from pixelwise.batch import Job, Outcome, at_once, plan, run
 from pixelwise.errors import EngineError, ImageError, OutputError
@@ -175,6 +175,14 @@ def test_an_empty_folder_is_refused():
     Path("in").mkdir()
     assert refused("in") == "in: there is no photo in this folder or below it."
     assert refused(".") == ".: there is no photo in this folder or below it."
+
+
+def test_a_folder_that_cannot_be_listed_costs_what_is_in_it(tmp_path: Path):
+    photos("in/a.png", "in/b/c.png")
+    folder_that_cannot_be_listed(tmp_path / "in" / "b")
+    jobs, (failure,) = plan(["in"], out=OUT)
+    assert [job.source for job in jobs] == ["in/a.png", "in/b/c.png"]
+    assert re.fullmatch(r"The folder in/b/\w+/.* cannot be listed \(File name too long\)\.", str(failure.error))
 
 
 def test_a_pattern_without_a_match_is_refused():

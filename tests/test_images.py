@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import folder_that_cannot_be_listed
 from pixelwise import decoding, images
 from pixelwise.decoding import DEFAULT_LIMITS, SUPPORTED_SUFFIXES, Limits
 from pixelwise.errors import ImageError
@@ -151,6 +152,15 @@ def test_16_bit_grey_that_stores_white_as_0_is_inverted() -> None:
     data = encode(np.array([[0, 257, 65535]], dtype=np.uint16), "TIFF")
     assert data.count(entry) == 1
     assert grey(read_image(data.replace(entry, struct.pack("<HHIHH", 262, 3, 1, 0, 0)))) == [[255, 254, 0]]
+
+
+@pytest.mark.parametrize("white", [65535, 4095, 1000])
+def test_a_dark_pgm_of_more_than_8_bits_stays_dark(white: int) -> None:
+    """Its header says what is white, which Pillow then calls 65535."""
+    values = np.array([0, white // 100, white // 5], ">u2")
+    photo = read_image(b"P5 3 1 %d\n" % white + values.tobytes())
+    assert grey(photo) == [[round(255 * value / white) for value in values.tolist()]]
+    assert photo.notes == ("16-bit scaled to 8-bit",)
 
 
 @pytest.mark.parametrize(
@@ -658,6 +668,14 @@ def test_find_images_lists_pictures_in_order_and_leaves_hidden_ones_out(tmp_path
     with pytest.raises(ImageError, match="cannot be listed"):
         find_images(tmp_path / "absent")
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".ppm"} <= SUPPORTED_SUFFIXES
+
+
+def test_find_images_passes_over_no_folder_in_silence(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    folder_that_cannot_be_listed(tmp_path)
+    assert find_images(tmp_path) == [tmp_path / "a.jpg"]
+    with pytest.raises(ImageError, match=r"/x+ cannot be listed \(File name too long\)"):
+        find_images(tmp_path, recursive=True)
 
 
 def test_find_images_follows_links_to_folders_each_once_and_passes_by_what_a_mac_zips(tmp_path: Path) -> None:

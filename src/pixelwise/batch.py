@@ -91,7 +91,8 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
             earlier run and are left out of folders and patterns.
 
     Returns:
-        the photos in order, each once, and the inputs that stand for none, or for one that is too large.
+        the photos in order, each once, and the inputs that stand for none, for one that is too large, or for a folder
+        in which not everything can be seen.
     """
     found: dict[str, Job] = {}  # by their photos' identity, the first mention counts
     failures = []
@@ -315,11 +316,14 @@ def _resolve(given: str, out: Path) -> Iterator[tuple[str, Path]]:
     elif not given:  # Path("") is the current directory, which nobody means by it
         raise ImageError("An input is empty; name a photo, a folder, a pattern or -.")
     elif _is(Path.is_dir, path):
-        photos = _without_results(find_images(path, recursive=True), out)
-        if not photos:
-            raise ImageError(f"{given}: there is no photo in this folder or below it.")
+        unlisted: list[ImageError] = []
+        photos = _without_results(find_images(path, recursive=True, refuse=unlisted.append), out)
         for photo in photos:
             yield str(photo), photo.relative_to(path).with_suffix("")
+        if unlisted:
+            raise ImageError(" ".join(map(str, unlisted)))
+        if not photos:
+            raise ImageError(f"{given}: there is no photo in this folder or below it.")
     elif _is(Path.exists, path) or not glob.has_magic(given):
         yield given, Path(stem_of(path))  # a missing file is for the reader to complain about
     else:

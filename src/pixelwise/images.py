@@ -6,6 +6,7 @@ Alpha is composited on white and 16-bit values are scaled; Pillow's `convert("RG
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -73,20 +74,34 @@ def read_image(
     return Photo(pixels, tuple(picture.notes), picture.name, picture.orientation)
 
 
-def find_images(folder: str | Path, *, recursive: bool = False) -> list[Path]:
+def find_images(
+    folder: str | Path, *, recursive: bool = False, refuse: Callable[[ImageError], None] | None = None
+) -> list[Path]:
     """The files of a folder that have a supported suffix, in the order of their paths; hidden ones are left out.
 
     Links to files and folders are followed, each folder once. `__MACOSX`, which zipping on a Mac adds, is left out.
+
+    Args:
+        folder: where to look.
+        recursive: look in the folders below it, too.
+        refuse: told of each of those that may not be listed, and goes without; by default that is raised.
 
     Raises:
         ImageError: the folder is missing or may not be listed.
     """
     root = Path(folder)
+
+    def unlisted(error: OSError) -> None:
+        refused = ImageError(f"The folder {error.filename} cannot be listed ({reason(error)}).")
+        if refuse is None:
+            raise refused from error
+        refuse(refused)
+
     try:
         next(root.iterdir(), None)  # walk would answer a missing folder with an empty list
         found: list[Path] = []
         seen: set[str] = set()
-        for directory, folders, files in os.walk(root, followlinks=True):
+        for directory, folders, files in os.walk(root, onerror=unlisted, followlinks=True):
             real = os.path.realpath(directory)
             paths = [Path(directory, name) for name in files if not name.startswith(".")]
             if real not in seen:
@@ -160,7 +175,10 @@ class RgbConverter:
 def _tones(picture: Decoded) -> tuple[float, float]:
     """The values of `picture.image` that stand for black and for white; says so when the file has more than 8 bits."""
     mode, raw_mode, white = picture.image.mode, picture.raw_mode, 255.0
-    if mode in ("I", "F"):
+    if mode == "I" and picture.image.format == "PPM":  # Pillow stretches what has more than 8 bits to 16
+        white = 65535.0
+        picture.notes.append("16-bit scaled to 8-bit")
+    elif mode in ("I", "F"):
         pieces = (np.asarray(strip) for _, strip in strips(picture.image))
         highest = max(float(np.max(values, where=np.isfinite(values), initial=0)) for values in pieces)
         whites = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
