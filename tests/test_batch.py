@@ -290,6 +290,35 @@ def test_a_photo_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch):
     assert outcome.files == (OUT / "stdin_mask.png",)
 
 
+def test_an_overlay_too_long_for_jpeg_is_a_png():
+    Image.fromarray(colourful_photo(1, 66_000)).save("long.png")
+    everything = ("mask", "overlay", "panel", "json")
+    (done,) = outcomes(plan(["long.png"], out=OUT)[0], what=everything)
+    assert done.error is None
+    assert [path.name for path in done.files] == [
+        "long_mask.png", "long_overlay.png", "long_panel.jpg", "long.json",
+    ]  # fmt: skip
+    assert all(path.is_file() for path in done.files)
+    shutil.copy("long.png", OUT)
+    assert planned("segmented") == {"segmented/long.png": "long"}
+    for path in (done.files[0], *done.files[2:]):
+        path.unlink()
+    with pytest.raises(OutputError, match=r"long_overlay\.png would be overwritten"):
+        outcomes(plan(["long.png"], out=OUT)[0], what=everything)
+
+
+def test_of_standard_input_too_long_for_jpeg_nothing_is_overwritten(monkeypatch: pytest.MonkeyPatch):
+    Image.fromarray(colourful_photo(1, 66_000)).save(photo := io.BytesIO(), "PNG")
+    found = []
+    for force in (False, False, True):
+        (OUT / "stdin_mask.png").unlink(missing_ok=True)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(photo.getvalue())))
+        found += outcomes(plan(["-"], out=OUT)[0], what=("mask", "overlay"), force=force)
+    assert found[0].files == (OUT / "stdin_mask.png", OUT / "stdin_overlay.png")
+    assert "stdin_overlay.png would be overwritten" in str(found[1].error)
+    assert found[2].error is None
+
+
 def test_standard_input_that_is_closed_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdin", None)
     (outcome,) = outcomes(plan(["-"], out=OUT)[0])

@@ -250,6 +250,19 @@ def test_results_lie_where_the_photo_lies():
             assert dataset.block_shapes[0] == (512, 512)
 
 
+def test_a_georeference_that_is_lost_is_said():
+    write_tiff("heights.tif", GREY.astype(np.float32), **PLACE)
+    write_tiff("plain.tif", GREY.astype(np.float32))
+    placed, plain = segmented("heights.tif", "plain.tif", what=["mask", "json"])
+    assert [path.name for path in placed.files] == ["heights_mask.png", "heights.json"]
+    lost = (
+        "no georeference is kept, as one of the kind F;32F cannot be read by rows; save it as an ordinary TIFF, JPEG "
+        "or PNG"
+    )
+    assert placed.notes == (*plain.notes, lost)
+    assert json.loads(placed.files[1].read_text())["notes"] == list(placed.notes)
+
+
 def test_tie_points_are_kept():
     corners = [(0, 0, 7.0, 50.0), (0, WIDTH, 7.1, 50.0), (HEIGHT, 0, 7.0, 49.9), (HEIGHT, WIDTH, 7.1, 49.9)]
     points = [rasterio.control.GroundControlPoint(row, column, x, y) for row, column, x, y in corners]

@@ -24,7 +24,16 @@ from pixelwise.large_photo import LargePhoto, find_large
 from pixelwise.large_segmentation import LargeSegmentation, segment_large, suffixes
 from pixelwise.ledger import LEDGER, Entry, Ledger, digest
 from pixelwise.machine import cores
-from pixelwise.segmentation import SUFFIXES, TIFF_SUFFIXES, Segmentation, output_paths, prepare_outputs, stem_of
+from pixelwise.segmentation import (
+    LONG_SUFFIXES,
+    SUFFIXES,
+    TIFF_SUFFIXES,
+    Segmentation,
+    output_paths,
+    prepare_outputs,
+    stem_of,
+    suffixes_for,
+)
 from pixelwise.segmenter import Advance, Segmenter
 
 STANDARD_INPUT = "-"
@@ -42,11 +51,15 @@ class Job:
         source: its path, or "-" for standard input.
         output: what the names of its results begin with, relative to the output directory.
         large: the photo, where it is to be read by rows.
+        size: its height and width by its header; zeros where that does not tell, or can be read only once.
+        notes: what is to be said of it beside what its reader does.
     """
 
     source: str
     output: Path
     large: LargePhoto | None = None
+    size: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
     @property
     def file(self) -> Path | None:
@@ -106,10 +119,23 @@ def plan(inputs: Sequence[str], *, out: Path) -> tuple[list[Job], list[Outcome]]
     jobs = []
     for job in _distinct(found.values()):
         try:
-            jobs.append(job if job.file is None else replace(job, large=find_large(job.source)))
+            jobs.append(_looked_at(job))
         except ImageError as error:
             failures.append(Outcome(job, error=error))
     return jobs, failures
+
+
+def _looked_at(job: Job) -> Job:
+    """A job with what the header of its photo tells."""
+    if job.file is None:
+        return job
+    notes: list[str] = []
+    large = find_large(job.source, note=notes.append)
+    try:
+        size = header_size(job.file, limits=_ANY)
+    except ImageError:
+        size = 0, 0
+    return replace(job, large=large, size=size, notes=tuple(notes))
 
 
 def at_once(jobs: Sequence[Job]) -> int:
@@ -156,7 +182,7 @@ def run(
     """
     kept = len(jobs) > 1 or resume or any(job.large for job in jobs) or _is(Path.is_file, out / LEDGER)
     ledger = Ledger(out) if kept else None
-    work = _Work(segmenter, out, what, opacity, ledger, resume, _settings(segmenter, what, opacity, model))
+    work = _Work(segmenter, out, what, opacity, ledger, force, resume, _settings(segmenter, what, opacity, model))
     known = {job for job in jobs if work.knows(job)}
     ours = known if resume else set()
     remedy = "resume the run that they come from, " if known else ""
@@ -203,7 +229,7 @@ def _overlapped(
     pool = ThreadPoolExecutor(2 * streams)
     try:
         for job in jobs:
-            pixels = _pixels(job)
+            pixels = job.size[0] * job.size[1]
             while pending and (
                 len(pending) >= 4 * streams or pixels + sum(each for _, each in pending) > _PIXELS_AT_ONCE
             ):
@@ -214,17 +240,6 @@ def _overlapped(
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
-
-
-def _pixels(job: Job) -> int:
-    """Of its photo; 0 where the header does not tell."""
-    if job.file is None:
-        return 0
-    try:
-        height, width = header_size(job.file, limits=_ANY)
-    except ImageError:
-        return 0
-    return height * width
 
 
 def _settings(segmenter: Segmenter, what: Sequence[str], opacity: float, model: str) -> str:
@@ -243,6 +258,7 @@ class _Work:
     what: Sequence[str]
     opacity: float
     ledger: Ledger | None
+    force: bool
     resume: bool
     settings: str
 
@@ -282,17 +298,20 @@ class _Work:
         result: Segmentation | LargeSegmentation
         if job.large is None:
             name = "standard input" if job.source == STANDARD_INPUT else None
-            result = self.segmenter(_standard_input() if name else job.source, name=name, advance=advance)
+            read = self.segmenter(_standard_input() if name else job.source, name=name, advance=advance)
+            result = replace(read, notes=(*read.notes, *job.notes))
         else:
             scratch, key = target.with_name(f".{target.name}.pixelwise-part"), f"{photo} {self.settings}"
             result = segment_large(self.segmenter, job.large, scratch, key=key, resume=self.resume, advance=advance)
         self._enter(job, Entry(self.settings))
         if isinstance(result, LargeSegmentation):
             result.save(paths, opacity=self.opacity, advance=advance)
+            files = list(paths.values())
         else:
-            result.save(target.parent, stem=target.name, what=self.what, opacity=self.opacity, force=True)
+            checked = self.force or job.file is not None  # of a pipe, nobody knew before what its overlay is called
+            files = result.save(target.parent, stem=target.name, what=self.what, opacity=self.opacity, force=checked)
         self._enter(job, Entry(self.settings, photo, result.classes, result.notes))
-        return Outcome(job, result.classes, result.notes, tuple(paths.values()))
+        return Outcome(job, result.classes, result.notes, tuple(files))
 
 
 def _standard_input() -> Source:
@@ -302,10 +321,8 @@ def _standard_input() -> Source:
 
 
 def _paths(job: Job, out: Path, what: Sequence[str]) -> dict[str, Path]:
-    target = out / job.output
-    return output_paths(
-        target.parent, target.name, what, suffixes=SUFFIXES if job.large is None else suffixes(job.large)
-    )
+    target, known = out / job.output, suffixes_for(*job.size) if job.large is None else suffixes(job.large)
+    return output_paths(target.parent, target.name, what, suffixes=known)
 
 
 def _resolve(given: str, out: Path) -> Iterator[tuple[str, Path]]:
@@ -345,7 +362,7 @@ def _is(question: Callable[[Path], bool], path: Path) -> bool:
 
 def _without_results(photos: Sequence[Path], out: Path) -> list[Path]:
     """The photos but for the results of an earlier run."""
-    directory, results = out.resolve(), (*SUFFIXES.values(), *TIFF_SUFFIXES.values())
+    directory, results = out.resolve(), (*SUFFIXES.values(), *LONG_SUFFIXES.values(), *TIFF_SUFFIXES.values())
     return [photo for photo in photos if not (photo.name.endswith(results) and directory in photo.resolve().parents)]
 
 

@@ -88,7 +88,7 @@ def segment(
 
     With `pip install pixelwise[large]`, TIFF, PNG and JPEG of 50 megapixels and more, up to a gigapixel, are read and
     written by rows in little memory; of such a TIFF, and of one with a georeference, mask and overlay are tiled TIFFs
-    (STEM_mask.tif, STEM_overlay.tif) in the same place on earth.
+    (STEM_mask.tif, STEM_overlay.tif) in the same place on earth. Where a georeference cannot be kept, a note says why.
     """
     from pixelwise.batch import at_once, plan, run
     from pixelwise.bundle import CONFIG

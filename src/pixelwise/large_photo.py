@@ -94,8 +94,12 @@ def is_installed() -> bool:
     return importlib.util.find_spec("rasterio") is not None
 
 
-def find_large(source: str) -> LargePhoto | None:
+def find_large(source: str, *, note: Callable[[str], None] = lambda text: None) -> LargePhoto | None:
     """The photo that a path stands for, where it is to be read by rows: a large one, or a TIFF with a georeference.
+
+    Args:
+        source: the path.
+        note: told what is lost where such a TIFF cannot be read by rows.
 
     Returns:
         None where it is better read whole, or where that has to complain about it.
@@ -109,7 +113,8 @@ def find_large(source: str) -> LargePhoto | None:
             return None
         with decoded(path, limits=LIMITS, name=source, pixels=False) as picture:
             width, height = picture.image.size
-            if width * height < LARGE and not _is_georeferenced(picture):
+            georeferenced = _is_georeferenced(picture)
+            if width * height < LARGE and not georeferenced:
                 return None
             obstacle = _obstacle(picture, path)
     except (ImageError, OSError):
@@ -120,6 +125,8 @@ def find_large(source: str) -> LargePhoto | None:
         return LargePhoto(path, source, height, width, notes, kind == "TIFF", picture)
     if width * height > DEFAULT_LIMITS.max_pixels or path.stat().st_size > DEFAULT_LIMITS.max_bytes:
         raise ImageError(f"{source} has {width:,} × {height:,} pixels, too many to be read whole, and {obstacle}.")
+    if georeferenced:
+        note(f"no georeference is kept, as {obstacle}")
     return None
 
 

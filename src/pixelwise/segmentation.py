@@ -18,13 +18,16 @@ from pixelwise.files import write_atomically
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.masks import write_mask
 from pixelwise.panel import panel
-from pixelwise.render import overlay, write_overlay, write_picture
+from pixelwise.render import JPEG_LONGEST_SIDE, overlay, write_overlay, write_picture
 
 SAVEABLE = ("mask", "overlay", "panel", "json")
 """What `Segmentation.save` can write."""
 
 SUFFIXES = {"mask": "_mask.png", "overlay": "_overlay.jpg", "panel": "_panel.jpg", "json": ".json"}
 """What each of them is called: this behind the stem."""
+
+LONG_SUFFIXES = {"overlay": "_overlay.png"}
+"""What those are called that JPEG has no room for."""
 
 TIFF_SUFFIXES = {"mask": "_mask.tif", "overlay": "_overlay.tif"}
 """What those are called that are TIFFs; see `pixelwise.large_segmentation.suffixes`."""
@@ -128,8 +131,8 @@ class Segmentation:
             force: write over files that are there.
 
         Returns:
-            the files written: `STEM_mask.png` (palette PNG of class ids), `STEM_overlay.jpg`, `STEM_panel.jpg`,
-            `STEM.json`.
+            the files written: `STEM_mask.png` (palette PNG of class ids), `STEM_overlay.jpg` (`.png` where a side is
+            longer than JPEG's 65,500 pixels), `STEM_panel.jpg`, `STEM.json`.
 
         Raises:
             OutputError: a file is there already and `force` is off (then nothing was written), or cannot be written.
@@ -141,7 +144,7 @@ class Segmentation:
             raise ValueError(f"stem is {stem!r}; expected the beginning of a file name, without directories")
         if not 0 <= opacity <= 1:
             raise ValueError(f"opacity is {opacity}; expected 0 to 1")
-        paths = output_paths(Path(directory), stem, what)
+        paths = output_paths(Path(directory), stem, what, suffixes=suffixes_for(*self.mask.shape))
         prepare_outputs(list(paths.values()), force=force)
         for kind, path in paths.items():
             if kind == "mask":
@@ -180,6 +183,11 @@ def encode_json(described: Mapping[str, Any]) -> bytes:
     text = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
     # What a file name holds beside UTF-8 is a lone surrogate, and its escape is JSON's own.
     return text.encode(errors="backslashreplace")
+
+
+def suffixes_for(height: int, width: int) -> Mapping[str, str]:
+    """What the results of a photo of that size are called."""
+    return SUFFIXES | LONG_SUFFIXES if max(height, width) > JPEG_LONGEST_SIDE else SUFFIXES
 
 
 def stem_of(photo: str | Path) -> str:
