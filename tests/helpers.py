@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -80,10 +82,14 @@ def pixelwise(
     stdin: bytes = b"",
     status: int = 0,
     environment: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> tuple[str, str]:
-    """Run the command line as a user would; its output and its errors. A traceback is never among them."""
+    """Run the command line as a user would; its output and its errors. A traceback is never among them.
+
+    What is `before` it runs it.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "pixelwise", *map(str, arguments)],
+        [*before, sys.executable, "-m", "pixelwise", *map(str, arguments)],
         cwd=cwd,
         input=stdin,
         capture_output=True,
@@ -105,6 +111,17 @@ def folder_that_cannot_be_listed(root: Path) -> None:
         above, folder = folder, os.open(name, os.O_RDONLY, dir_fd=folder)
         os.close(above)
     os.close(folder)
+
+
+def bound_by_permissions() -> list[str]:
+    """What runs a command so that permissions bind it, the superuser's too; skips the test where that cannot be had."""
+    if os.geteuid() != 0:
+        return []
+    powers = "-dac_override,-dac_read_search"
+    command = ["setpriv", "--bounding-set", powers, "--inh-caps", powers]
+    if shutil.which("setpriv") is None or subprocess.run([*command, "true"], check=False).returncode != 0:
+        pytest.skip("the superuser may do anything, and setpriv cannot take it away")
+    return command
 
 
 def small_photo(path: Path, *, box: tuple[int, int, int, int] = (100, 50, 220, 140)) -> None:

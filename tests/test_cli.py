@@ -9,9 +9,8 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from helpers import DEFAULT_BUNDLE, PHOTOS, digests, pixelwise, small_photo
+from helpers import DEFAULT_BUNDLE, PHOTOS, bound_by_permissions, digests, pixelwise, small_photo
 from pixelwise import load
 from pixelwise.bundle import FORMAT_VERSION
 from pixelwise.masks import read_index_mask
@@ -150,14 +149,22 @@ def test_places_that_cannot_be_written_to_are_named(tmp_path: Path):
     assert (tmp_path / "file").read_bytes() == b"precious"
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="the superuser may write anywhere")
 def test_a_directory_without_permission_is_named(tmp_path: Path):
     small_photo(tmp_path / "a.png")
     (tmp_path / "locked").mkdir(mode=0o500)
-    _, err = pixelwise("segment", "a.png", "--out", "locked", cwd=tmp_path, status=2)
+    bound = bound_by_permissions()
+    _, err = pixelwise("segment", "a.png", "--out", "locked", cwd=tmp_path, status=2, before=bound)
     assert err == "pixelwise: The directory locked cannot be written to.\n"
-    _, err = pixelwise("segment", "a.png", "--out", "locked/below", cwd=tmp_path, status=2)
+    _, err = pixelwise("segment", "a.png", "--out", "locked/below", cwd=tmp_path, status=2, before=bound)
     assert "cannot be made" in err
+
+
+def test_a_folder_without_permission_costs_what_is_in_it(tmp_path: Path):
+    small_photo(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "locked").mkdir(mode=0o000)
+    out, err = pixelwise("segment", "in", cwd=tmp_path, status=1, before=bound_by_permissions())
+    assert "The folder in/locked cannot be listed (Permission denied)." in err
+    assert "in/a.png" in out
 
 
 # Models that are not.

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, pixelwise
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, bound_by_permissions, pixelwise
 from pixelwise.api import load
 from pixelwise.bundle import BundleConfig, InputSpec, read_bundle, write_bundle
 from pixelwise.cli_options import load_segmenter
@@ -269,6 +269,24 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path):
     _, err = pixelwise("export", "default", "--out", "file", "--force", cwd=tmp_path, status=2)
     assert "is not a model, so it is not replaced" in err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_to_is_seen_before_the_work(tmp_path: Path):
+    """Which would be refused for want of data otherwise."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="is not a model, so it is not replaced"):
+        to_openvino(ORIGINAL, tmp_path / "file", precision="int8", force=True)
+    with pytest.raises(OutputError, match="folder is a directory, so it is not replaced"):
+        to_file(
+            replace(ORIGINAL, config=replace(ORIGINAL.config, form="openvino")), tmp_path / "folder", "onnx", force=True
+        )
+    with pytest.raises(OutputError, match="cannot be written: File name too long"):
+        to_openvino(ORIGINAL, tmp_path / ("x" * 300), precision="int8", force=True)
+    (tmp_path / "locked").mkdir(mode=0o500)
+    words = ("export", "default", "--precision", "int8", "--out", "locked/new")
+    _, err = pixelwise(*words, cwd=tmp_path, status=2, before=bound_by_permissions())
+    assert err == "pixelwise: The directory locked cannot be written to.\n"
 
 
 def test_an_exported_model_is_no_start_for_anything_else(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pixelwise.errors import OutputError
-from pixelwise.files import replacing, write_atomically
+from pixelwise.files import is_there, replacing, write_atomically
 
 
 def test_writes_a_new_file_and_replaces_an_old_one(tmp_path: Path):
@@ -34,6 +34,13 @@ def test_the_old_file_is_whole_until_the_block_ends(tmp_path: Path):
 def test_the_temporary_path_keeps_the_suffix(tmp_path: Path):
     with replacing(tmp_path / "model.onnx") as temporary:
         assert temporary.suffix == ".onnx"
+
+
+@pytest.mark.parametrize("stem", ["x" * 240, "\N{CAT FACE}" * 60], ids=["letters", "cats"])
+def test_a_name_as_long_as_it_can_be_is_written(tmp_path: Path, stem: str):
+    path = tmp_path / f"{stem}_mask.tiff"
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt()])
@@ -72,6 +79,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_temporary(
 def test_a_missing_directory_is_said(tmp_path: Path):
     with pytest.raises(OutputError, match=r"absent/a\.bin cannot be written: No such file"):
         write_atomically(tmp_path / "absent" / "a.bin", b"new")
+
+
+def test_what_is_there_is_seen_and_what_cannot_be_is_said(tmp_path: Path):
+    (tmp_path / "link").symlink_to("nowhere")
+    assert is_there(tmp_path / "link")
+    assert not is_there(tmp_path / "absent" / "a.bin")
+    with pytest.raises(OutputError, match=r"x cannot be written: File name too long\."):
+        is_there(tmp_path / ("x" * 300))
 
 
 def test_a_directory_in_its_place_is_said_and_left_alone(tmp_path: Path):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelwise.errors import BundleError, OutputError, PixelwiseError
+from pixelwise.files import is_there
 from pixelwise.labels import ClassTable
 
 FORMAT_VERSION = 4
@@ -238,10 +239,7 @@ def write_bundle(
     from pixelwise.card import model_card
 
     path = Path(path)
-    if path.exists() and not (force and _is_bundle(path)):
-        if force:
-            raise OutputError(f"{path} is not a model, so it is not replaced; choose another place.")
-        raise OutputError(f"{path} exists already; choose another place, or force the replacement of a model.")
+    check_place(path, force=force)
     raw = config.to_json()
     files = dict(zip(_FILES[config.form], (graph, weights), strict=True))
     raw["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -261,6 +259,18 @@ def write_bundle(
     except OSError as error:
         raise OutputError(f"The model {path} cannot be written: {error.strerror or error}.") from error
     return Bundle(path, config)
+
+
+def check_place(path: Path, *, force: bool) -> None:
+    """See that a bundle may be written, before it is made.
+
+    Raises:
+        OutputError: something is there already and `force` is off, or it is not a bundle.
+    """
+    if is_there(path) and not (force and _is_bundle(path)):
+        if force:
+            raise OutputError(f"{path} is not a model, so it is not replaced; choose another place.")
+        raise OutputError(f"{path} exists already; choose another place, or force the replacement of a model.")
 
 
 def _replace(path: Path, fresh: Path, *, aside: Path) -> None:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pixelwise.bundle import Bundle, write_bundle
+from pixelwise.bundle import Bundle, check_place, write_bundle
 from pixelwise.cost import Latency, count_parameters, measure_latencies
 from pixelwise.data.sample import Dataset
 from pixelwise.engine import OpenVINOEngine, load_exported, openvino_core
 from pixelwise.errors import OutputError, PixelwiseError, needs_train_extra
 from pixelwise.evaluate import summary
-from pixelwise.files import write_atomically
+from pixelwise.files import check_writable, is_there, write_atomically
 from pixelwise.machine import processor
 from pixelwise.quantization import CALIBRATION, integer_layers, quantize
 from pixelwise.segmenter import Segmenter
@@ -110,6 +110,7 @@ def to_openvino(
     """
     watcher = watcher or Watcher()
     _see_that_free(path, force=force)
+    check_place(path, force=force)
     _see_that_original(bundle)
     config = bundle.config
     model = openvino_core().read_model(str(bundle.graph))
@@ -163,6 +164,8 @@ def to_file(bundle: Bundle, path: Path, form: Literal["onnx", "torchscript"], *,
         OutputError: there is something at `path` and `force` is off, or it cannot be written.
     """
     _see_that_free(path, force=force)
+    if path.is_dir():
+        raise OutputError(f"{path} is a directory, so it is not replaced; choose another place.")
     _see_that_original(bundle)
     with needs_train_extra("Writing ONNX files" if form == "onnx" else "Writing TorchScript"):
         from pixelwise import standalone
@@ -174,10 +177,11 @@ def to_file(bundle: Bundle, path: Path, form: Literal["onnx", "torchscript"], *,
 
 def _see_that_free(path: Path, *, force: bool) -> None:
     """Before minutes of work rather than after."""
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise OutputError(f"{path} exists already; choose another place with --out, or give --force.")
     if not path.parent.is_dir():
         raise OutputError(f"There is no directory {path.parent} to write {path.name} to.")
+    check_writable(path.parent)
 
 
 def _see_that_original(bundle: Bundle) -> None:

@@ -82,8 +82,33 @@ def making_directory(path: Path) -> Iterator[Path]:
 
 
 def beside(path: Path) -> Path:
-    """A hidden name of its own in the same directory, with the same suffix."""
-    return path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    """A hidden name of its own in the same directory, with the same suffix; of a long name, only the beginning."""
+    return path.parent / f".{path.stem[:32]}-{secrets.token_hex(4)}{path.suffix}"
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything of that name, be it a link to nowhere.
+
+    Raises:
+        OutputError: nothing can be of that name, or the system may not look: the name is too long, say.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    return True
+
+
+def check_writable(directory: Path) -> None:
+    """See that files can be made in a directory.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OutputError(f"The directory {directory} cannot be written to.")
 
 
 def _sync(path: Path) -> None:

@@ -13,6 +13,7 @@ from pixelwise.colours import for_display
 from pixelwise.data.loader import class_pixels, loader_of_run, sampling_factors
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import OutputError
+from pixelwise.files import is_there
 from pixelwise.recipe import Recipe
 from pixelwise.render import write_picture
 from pixelwise.sheet import Cell, draw_sheet, fit_mask, fit_photo, labelled_photo, shares_of
@@ -46,7 +47,7 @@ def draw_preview(
     """
     if count < 1:
         raise ValueError(f"count is {count}; expected 1 or more.")
-    if path.exists() and not force:
+    if is_there(path) and not force:
         raise OutputError(f"{path} is there already; give another name, or --force to replace it.")
     classes = for_display(datasets[0].classes) if recipe.data.colours == "display" else datasets[0].classes
     ids = [name for dataset in datasets for name in dataset.ids]

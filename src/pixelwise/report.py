@@ -16,6 +16,7 @@ from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, rounded
+from pixelwise.files import is_there
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console, print_failures
 
@@ -106,7 +107,7 @@ def check_files(files: Sequence[Path]) -> None:
         OutputError: one is there already, or its directory is not, or two of them are the same.
     """
     for file in files:
-        if file.exists():
+        if is_there(file):
             raise OutputError(f"{file} exists already; choose another file.")
         if not file.parent.is_dir():
             raise OutputError(f"There is no directory {file.parent} to write {file.name} to.")

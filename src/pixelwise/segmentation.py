@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.errors import OutputError
-from pixelwise.files import write_atomically
+from pixelwise.files import check_writable, write_atomically
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.masks import write_mask
 from pixelwise.panel import panel
@@ -234,8 +233,7 @@ def prepare_outputs(
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"The directory {directory} cannot be made: {error.strerror or error}.") from error
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise OutputError(f"The directory {directory} cannot be written to.")
+        check_writable(directory)
 
 
 def _exists(path: Path) -> bool:

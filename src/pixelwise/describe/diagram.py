@@ -23,7 +23,7 @@ from pixelwise.describe.shapes import (
 from pixelwise.describe.stages import Kind
 from pixelwise.describe.u_layout import as_a_u
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.files import replacing
+from pixelwise.files import is_there, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,10 +90,10 @@ def check_picture(picture: Path, *, force: bool) -> None:
     """
     if picture.suffix.lower() not in SUFFIXES:
         raise PixelwiseError(f"{picture} has the suffix {picture.suffix!r}; a diagram is one of {', '.join(SUFFIXES)}.")
+    if is_there(picture) and not force:
+        raise OutputError(f"{picture} exists already; choose another file, or --force.")
     if not picture.parent.is_dir():
         raise OutputError(f"There is no directory {picture.parent} to write {picture.name} to.")
-    if picture.exists() and not force:
-        raise OutputError(f"{picture} exists already; choose another file, or --force.")
 
 
 def layout(description: Description) -> Drawing:

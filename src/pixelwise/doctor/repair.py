@@ -20,7 +20,7 @@ from pixelwise.doctor.facts import Fault, PairFacts
 from pixelwise.doctor.findings import Advance, Place
 from pixelwise.doctor.survey import SplitFacts
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.files import making_directory, write_atomically
+from pixelwise.files import is_there, making_directory, write_atomically
 from pixelwise.images import read_image
 from pixelwise.masks import write_mask
 from pixelwise.render import write_picture
@@ -43,7 +43,7 @@ def check_copy(out: Path, root: Path) -> None:
         OutputError: `out` is inside of the dataset or around it, is there already and not empty, or has no directory to
             be in.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if is_there(out) and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists already and is not an empty directory; choose another place.")
     if not out.parent.is_dir():
         raise OutputError(f"There is no directory {out.parent} to write {out.name} to.")

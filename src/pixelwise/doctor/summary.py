@@ -15,7 +15,7 @@ from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.repair import CHANGES, Repair, check_copy
 from pixelwise.doctor.survey import SplitFacts
 from pixelwise.errors import OutputError
-from pixelwise.files import write_atomically
+from pixelwise.files import is_there, write_atomically
 from pixelwise.terminal import console
 
 _STYLES = {"error": "bold red", "warning": "yellow", "note": "blue"}
@@ -54,7 +54,7 @@ def check_outputs(html: Path | None, json_file: Path | None, fix: Path | None, *
         OutputError: a file is there already and `force` is off, its directory is not, or the copy cannot be made there.
     """
     for path in filter(None, (html, json_file)):
-        if path.is_dir() or (path.exists() and not force):
+        if is_there(path) and (path.is_dir() or not force):
             raise OutputError(f"{path} exists already; choose another file, or give --force.")
         if not path.parent.is_dir():
             raise OutputError(f"There is no directory {path.parent} to write {path.name} to.")
