@@ -69,6 +69,10 @@ def test_wrong_usage_is_explained_and_does_nothing(tmp_path: Path):
         ("segment", "a.png", "--size", "9" * 5000): "--size takes a number of pixels from 32 to 65535",
         ("segment", "a.png", "--size", "big"): "`native` or `auto`, not 'big'",
         ("segment", "a.png", "--opacity", "nan"): "--opacity",
+        ("export", "default", "--max-drop", "nan"): "'--max-drop': nan is not a number.",
+        ("advise", "--max-latency-ms", "nan"): "'--max-latency-ms': nan is not a number.",
+        ("export", "deeplabv3_resnet50"): "deeplabv3_resnet50 has to be converted once, which needs torch",
+        ("export", "default", "--out", "x" * 300): "cannot be written: File name too long",
         ("segment", "a.png", "--opacity", "2"): "--opacity",
         ("segment", "a.png", "--engine", "magic"): "--engine",
         ("segment", "a.png", "--engine", "onnxruntime", "--precision", "bf16"): "choose the engine openvino for bf16",
@@ -312,6 +316,22 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path):
     process.wait(timeout=600)
     assert err == ""
     assert (tmp_path / "segmented" / "a_mask.png").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize(("arguments", "unbuffered"), [(("--help",), ""), (("models",), "1"), (("info", "--json"), "")])
+def test_standard_output_that_takes_nothing_is_one_sentence(arguments: tuple[str, ...], unbuffered: str):
+    command = [sys.executable, "-m", "pixelwise", *arguments]
+    settings = {"env": ENVIRONMENT | {"PYTHONUNBUFFERED": unbuffered}, "stderr": subprocess.PIPE, "timeout": 600}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, text=True, check=False, **settings)
+    assert done.stderr == "pixelwise: standard output cannot be written to: No space left on device.\n"
+    assert done.returncode == 2
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, stdout=write, text=True, check=False, **settings)
+    os.close(write)
+    assert (done.stderr, done.returncode) == ("", 1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows interrupts in its own way")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import math
+import os
 import sys
 import warnings
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelwise import __version__, cli_advise, cli_audit, cli_data, cli_evaluate, cli_export, cli_options, cli_serve
-from pixelwise.cli_options import load_segmenter, parse_size
+from pixelwise.cli_options import NumberRange, load_segmenter, parse_size
 from pixelwise.errors import PixelwiseError, needs_train_extra
 from pixelwise.terminal import progress_bar
 
@@ -28,7 +28,10 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file name, or a terminal, that knows no UTF-8 is no reason to stop
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(prog_name="pixelwise", standalone_mode=False))
+        status = app(prog_name="pixelwise", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # where it fails, here rather than when Python ends
+        sys.exit(status)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -38,6 +41,23 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         print("pixelwise: interrupted.", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:
+        if not _is_output_lost():
+            raise
+        if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
+            sys.exit(1)
+        print(f"pixelwise: standard output cannot be written to: {error.strerror or error}.", file=sys.stderr)
+        sys.exit(2)
+
+
+def _is_output_lost() -> bool:
+    """Whether it was standard output that failed: it does so again. What is left for it is let go of then."""
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -61,7 +81,7 @@ Examples:
 @click.option("--model", default="default", help="A name from `pixelwise models`, or a model's directory.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("segmented"), help="Where results go.")
 @click.option("--save", default="mask,overlay", help="Some of mask,overlay,panel,json.")
-@click.option("--opacity", type=click.FloatRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
+@click.option("--opacity", type=NumberRange(0, 1), default=0.55, help="Of the colours in overlay and panel.")
 @cli_options.model("auto")
 @click.option("--force", is_flag=True, help="Overwrite results that are there.")
 @click.option("--resume", is_flag=True, help="Go on with an ended run: leave out what it has done.")
@@ -101,8 +121,6 @@ def segment(
     unknown = [kind for kind in what if kind not in SAVEABLE]
     if unknown or not what:
         raise PixelwiseError(f"--save takes some of {','.join(SAVEABLE)}, not {save!r}.")
-    if math.isnan(opacity):
-        raise PixelwiseError("--opacity takes a number from 0 to 1, not nan.")
     jobs, outcomes = plan(photos, out=out)
     if jobs:
         streams = at_once(jobs)

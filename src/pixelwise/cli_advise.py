@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pixelwise.cli_options import NumberRange
 from pixelwise.terminal import progress_bar
 
 _EXAMPLES = """\b
@@ -21,8 +22,8 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.option("--images", type=click.IntRange(1), help="How many labelled photos there are.")
 @click.option("--size", type=click.IntRange(32, 65535), default=512, help="Side of the photos that it is to see.")
-@click.option("--max-latency-ms", type=click.FloatRange(min=0, min_open=True), help="For one photo on this machine.")
-@click.option("--max-memory-mb", type=click.FloatRange(min=0, min_open=True), help="Of a process that segments one.")
+@click.option("--max-latency-ms", type=NumberRange(min=0, min_open=True), help="For one photo on this machine.")
+@click.option("--max-memory-mb", type=NumberRange(min=0, min_open=True), help="Of a process that segments one.")
 @click.option("--thin-structures", "aim", flag_value="thin", help="Rank by IoU of poles and signs.")
 @click.option("--small-objects", "aim", flag_value="small", help="Rank by IoU of people, bicyclists and signs.")
 @click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise.cli_options import load_dataset, parse_map
+from pixelwise.cli_options import NumberRange, load_bundle, load_dataset, parse_map
 from pixelwise.errors import PixelwiseError
 from pixelwise.terminal import training_progress
 
@@ -48,7 +48,7 @@ _SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt"}
 @click.option(
     "--map", "maps", metavar="CLASS=CLASS", multiple=True, help="What a class of the model counts as; repeatable."
 )
-@click.option("--max-drop", type=click.FloatRange(0, 100), default=0.3, help="Points of mean IoU that may be lost.")
+@click.option("--max-drop", type=NumberRange(0, 100), default=0.3, help="Points of mean IoU that may be lost.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to; the model's name and precision by default.")
 @click.option("--force", is_flag=True, help="Replace what is there.")
 def export(
@@ -72,12 +72,11 @@ def export(
     int8 go back to float until it is not; where that does not help, nothing is written. int8 needs `pip install
     pixelwise[export]`.
     """
-    from pixelwise.catalogue import find_model
     from pixelwise.deployment import FORMS, to_file, to_openvino
 
     if precision not in FORMS[form]:
         raise PixelwiseError(f"--to {form} takes --precision {' or '.join(FORMS[form])}; {precision} goes to openvino.")
-    bundle = find_model(model)
+    bundle = load_bundle(model)
     usual = f"{bundle.config.name}{_SUFFIXES[form]}" if form in _SUFFIXES else f"{bundle.config.name}-{precision}"
     target = out or Path(usual)
     if form != "openvino":

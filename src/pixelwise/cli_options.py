@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pixelwise import __version__
 from pixelwise.errors import PixelwiseError
 
 if TYPE_CHECKING:
+    from pixelwise.bundle import Bundle
     from pixelwise.data import Dataset
     from pixelwise.engine import EngineName, Precision
     from pixelwise.segmenter import Segmenter, Size
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
 _LARGEST_SIZE = 65535
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class NumberRange(click.FloatRange):
+    """A range of numbers; that of click lets nan pass, which is below no bound and above none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click has it."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail("nan is not a number.", param, ctx)
+        return number
 
 
 def model(engine: str) -> Decorator:
@@ -93,15 +106,29 @@ def load_segmenter(
     streams: int = 1,
 ) -> Segmenter:
     """Load a model, and say so where that takes a while; see `pixelwise.load`."""
-    from pixelwise.api import load, takes_a_while
+    from pixelwise.api import load
 
-    if takes_a_while(model):
-        print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
+    _announce(model)
     loaded = load(model, engine=engine, precision=precision, photos=photos, size=size, flip=flip, streams=streams)
     on_openvino_in_fp32 = (loaded.engine.name, loaded.engine.precision) == ("openvino", "fp32")
     if precision == "auto" and on_openvino_in_fp32 and _stored_precision(model) in ("bf16", "fp16"):
         print(f"{model} is computed in fp32, as this processor has no bf16 instructions.", file=sys.stderr)
     return loaded
+
+
+def load_bundle(model: str) -> Bundle:
+    """A model's bundle, and say so where that takes a while; see `pixelwise.api.bundle_of`."""
+    from pixelwise.api import bundle_of
+
+    _announce(model)
+    return bundle_of(model)
+
+
+def _announce(model: str) -> None:
+    from pixelwise.api import takes_a_while
+
+    if takes_a_while(model):
+        print(f"{model} is fetched and converted once; that takes a minute or two.", file=sys.stderr)
 
 
 def _stored_precision(model: str) -> str:

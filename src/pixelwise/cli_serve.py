@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise.cli_options import short_name
+from pixelwise.cli_options import NumberRange, short_name
 from pixelwise.errors import PixelwiseError, needs_extra
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ Examples:
 @click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all, with a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 for any that is free.")
 @click.option("--queue", type=click.IntRange(0), default=32, help="Requests that may wait; others get 429.")
-@click.option("--deadline", type=click.FloatRange(0.1), default=30.0, help="Seconds that a request may wait.")
+@click.option("--deadline", type=NumberRange(0.1), default=30.0, help="Seconds that a request may wait.")
 @click.option("--max-megabytes", type=click.IntRange(1), default=32, help="Of a request.")
 @click.option("--max-megapixels", type=click.IntRange(1), default=50, help="Of a photo.")
 def serve(
