@@ -454,7 +454,7 @@ def test_a_photo_by_itself_is_entered_where_there_is_a_ledger():
     photos("b.png")
     (alone,) = outcomes(plan(["b.png"], out=OUT)[0])
     assert alone.error is None
-    with pytest.raises(OutputError, match=r"cat_mask\.png would be overwritten; "):  # it is other.png's
+    with pytest.raises(OutputError, match=r"cat_mask\.png would be overwritten; force"):  # it is other.png's
         outcomes(jobs, resume=True)
     found = outcomes(jobs, resume=True, force=True)
     assert [outcome.before for outcome in found] == [True, False]
