@@ -271,10 +271,16 @@ def test_what_is_refused_for_more_than_its_time_is_not_offered_smaller(tmp_path:
 
 
 @pytest.mark.parametrize("limit", ["--max-memory-mb", "--max-latency-ms"])
-@pytest.mark.parametrize("value", ["inf", "nan"])
-def test_a_limit_that_is_no_number_is_refused(limit: str, value: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("inf", "pixelwise: Numbers of images, sizes and limits must be positive, and not infinite.\n"),
+        ("nan", "nan is not a number."),
+    ],
+)
+def test_a_limit_that_is_no_number_is_refused(limit: str, value: str, said: str, tmp_path: Path):
     _, err = pixelwise("advise", limit, value, "--device", "gpu", "--save", "x.json", cwd=tmp_path, status=2)
-    assert err == "pixelwise: Numbers of images, sizes and limits must be positive, and not infinite.\n"
+    assert said in err
     assert not [*tmp_path.iterdir()]
 
 
