@@ -131,6 +131,18 @@ def test_a_damaged_file_is_named(write: Any, content: str):
         open_dataset("labelme", root, "train")
 
 
+def test_a_cameras_photo_is_found_wherever_it_lay_when_it_was_labelled(tmp_path: Path, save_picture: SavePicture):
+    for name in ("IMG_1", "IMG_2"):
+        Image.fromarray(np.full((4, 6, 3), 90, np.uint8)).save(tmp_path / f"{name}.JPG", "JPEG")
+        content = {"shapes": [shape("car", SQUARE)], "imagePath": f"..\\DCIM\\{name}.JPG"}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    (tmp_path / "._IMG_1.json").write_bytes(b"\0\5\x16\7\xff")  # a Mac's
+    assert recognise(tmp_path) == "labelme"
+    assert mask_of(tmp_path)[1] == [0, 1, 1, 0, 0, 0]
+    (tmp_path / "IMG_1.json").write_text(json.dumps(content | {"imagePath": "..\\renamed.png"}))
+    assert mask_of(tmp_path)[1] == [0, 1, 1, 0, 0, 0]
+
+
 @pytest.mark.parametrize("mask", ["", "AAAA", "?"])
 def test_a_damaged_mask_is_named(write: Any, mask: str):
     with pytest.raises(MaskError, match=r"mask 'leaf' in .*a\.json"):

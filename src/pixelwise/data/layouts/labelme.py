@@ -40,6 +40,7 @@ from pixelwise.masks import read_index_mask
 
 _FOLDERS = ("train", "val", "test")
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"
+_PHOTO_SUFFIXES = tuple(written for suffix in sorted(SUPPORTED_SUFFIXES) for written in (suffix, suffix.upper()))
 _POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
 
 
@@ -120,9 +121,9 @@ class Labelme(Pairs):
 
 def _found(root: Path) -> dict[str, list[Path]]:
     """Split -> its JSON files; `train` alone where they lie in no folders."""
-    folders = {name: sorted((root / name).glob("*.json")) for name in _FOLDERS}
+    folders = {name: sorted((root / name).glob("[!.]*.json")) for name in _FOLDERS}
     there = {name: paths for name, paths in folders.items() if paths}
-    flat = sorted(root.glob("*.json"))
+    flat = sorted(root.glob("[!.]*.json"))
     return there or ({"train": flat} if flat else {})
 
 
@@ -133,16 +134,16 @@ def _paths(root: Path) -> dict[str, list[Path]]:
 
 
 def _is_beside_photo(path: Path) -> bool:
-    return any(path.with_suffix(suffix).is_file() for suffix in SUPPORTED_SUFFIXES)
+    return any(path.with_suffix(suffix).is_file() for suffix in _PHOTO_SUFFIXES)
 
 
 def _find_photo(path: Path, file: _File) -> Path:
     named = path.parent / file.photo.replace("\\", "/")
-    candidates = [named, *(path.with_suffix(suffix) for suffix in sorted(SUPPORTED_SUFFIXES))]
+    candidates = [named, path.parent / named.name, *(path.with_suffix(suffix) for suffix in _PHOTO_SUFFIXES)]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         copy = " (its copy in `imageData` is not read)" if file.has_copy else ""
-        raise DataError(f"The photo of {path} is missing; put {Path(named).name} beside it{copy}.")
+        raise DataError(f"The photo of {path} is missing; put {named.name} beside it{copy}.")
     return found
 
 
