@@ -214,3 +214,22 @@ def test_a_file_that_is_none_of_cocos_is_named(tmp_path: Path, content: str):
     (tmp_path / "labels.json").write_text(content)
     with pytest.raises(DataError, match=r"labels\.json"):
         open_dataset("coco_json", tmp_path, "train")
+
+
+def test_the_only_file_is_divided_whatever_it_is_called(write: Any):
+    """As CVAT calls it: `annotations/instances_default.json`."""
+    root = write(annotated(photos=10), at="annotations/instances_default.json")
+    assert recognise(root) == "coco_json"
+    assert splits("coco_json", root) == ["default", "train", "val"]
+    assert training_splits("coco_json", root) == ("train", "val")
+    train, val, whole = (open_dataset("coco_json", root, split).ids for split in ("train", "val", "default"))
+    assert (len(train), len(val), sorted([*train, *val])) == (8, 2, sorted(whole))
+
+
+def test_tests_are_not_learned_from_and_a_macs_hidden_files_are_none(write: Any):
+    root = write(annotated(photos=10), at="annotations/instances_test2017.json", photos="test2017")
+    assert splits("coco_json", root) == ["test"]
+    (root / "annotations" / "instances_test2017.json").unlink()
+    write(annotated(photos=10))
+    (root / "._coco.json").write_bytes(b"\0\5\x16\7\xff")
+    assert splits("coco_json", root) == ["train", "val"]

@@ -12,7 +12,8 @@ others, as Roboflow writes it (its own `supercategory` is "none"), is no class. 
 background. Where objects overlap, the smaller lies over the larger; of two equal ones the later in the file lies above.
 Crowds (`iscrowd`) are ignored where no object lies over them.
 
-Where there is no split for validation, a fifth of the photos of `train`, or of the single file, is held out.
+Where there is no split for validation, a fifth of the photos of `train`, or of the single file, such as CVAT's
+`instances_default.json`, is held out.
 
 Source: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, arXiv:1405.0312; the format:
 https://cocodataset.org/#format-data.
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ class COCOAnnotations(Pairs):
     def __init__(self, root: Path, split: str) -> None:
         check_split(split, self.splits(root), root=root)
         sources = _sources(root)
-        source = sources[split if split in sources else "train"]
+        whole = _whole(sources)
+        source = sources[split if split in sources else whole]
         content = _read_json(source.annotations)
         try:
             self._ids, table = _categories(content["categories"])
@@ -86,7 +88,7 @@ class COCOAnnotations(Pairs):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{source.annotations} is not as COCO's annotations are ({error!r}).") from error
         if split in ("train", "val") and not any(name in sources for name in VAL_SPLITS):
-            ids = with_validation({"train": list(photos)}).get(split, [])
+            ids = with_validation({whole: list(photos)}, whole=whole).get(split, [])
             photos = {name: photos[name] for name in ids}
         if not photos:
             raise DataError(f"{source.annotations} has no photos for the split {split}.")
@@ -106,9 +108,10 @@ class COCOAnnotations(Pairs):
 
     @staticmethod
     def splits(root: Path) -> list[str]:
-        """The splits that there are files of; val as well where train is divided."""
+        """The splits that there are files of; train and val as well where one of them is divided."""
         names = set(_sources(root))
-        return sorted(names if names.intersection(VAL_SPLITS) or "train" not in names else {*names, "val"})
+        divided = _whole(names) in names and not names.intersection(VAL_SPLITS)
+        return sorted({*names, "train", "val"} if divided else names)
 
     def _mask_name(self, index: int) -> str:
         return f"The annotation of {self._photos[index].file} in {self.mask_paths[index]}"
@@ -132,10 +135,15 @@ def _sources(root: Path) -> dict[str, _Source]:
     roboflow = sorted(root.glob(f"*/{_ROBOFLOW}"))
     if roboflow:
         return {path.parent.name: _Source(path, (path.parent,)) for path in roboflow}
-    single = [path for path in root.glob("*.json") if path.name != "categories.json"]
+    single = [path for path in root.glob("[!.]*.json") if path.name != "categories.json"]
     if len(single) == 1 and (root / "images").is_dir() and not (root / "masks").is_dir():
         return {"train": _Source(single[0], (root / "images", root))}
     return {}
+
+
+def _whole(names: Collection[str]) -> str:
+    """The split that is divided where there is none for validation: the only one, unless it is for tests, or train."""
+    return next(iter(names)) if len(names) == 1 and "test" not in names else "train"
 
 
 def _photo_folders(root: Path, name: str) -> tuple[Path, ...]:
