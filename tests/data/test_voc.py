@@ -45,6 +45,20 @@ def test_a_list_may_have_blank_lines_and_further_columns(root: Path):
     assert len(open_dataset("voc", root, "val")) == 1
 
 
+def test_a_list_may_begin_with_a_byte_order_mark_and_hidden_files_are_none(root: Path):
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "train.txt").write_bytes("\ufefftwo\r\none".encode())
+    (lists / "._train.txt").write_bytes(b"\0\5\x16\7\xff")  # a Mac's
+    assert splits("voc", root) == ["train", "val"]
+    assert list(open_dataset("voc", root, "train").ids) == ["two", "one"]
+
+
+def test_a_list_that_is_no_text_is_refused(root: Path):
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_bytes("caf\xe9".encode("latin-1"))
+    with pytest.raises(DataError, match=r"The split list .*train\.txt cannot be read .*; save it as text in UTF-8"):
+        open_dataset("voc", root, "train")
+
+
 def test_a_missing_list_names_those_that_are_there(root: Path):
     with pytest.raises(DataError, match=r"no split list .*test\.txt; .* train, val\."):
         open_dataset("voc", root, "test")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pixelwise.data.advice import counted, no_pair
 from pixelwise.data.pairing import Matched, match, match_mixed
-from pixelwise.data.sample import read_split
+from pixelwise.data.sample import read_entries
 from pixelwise.errors import DataError
 from pixelwise.images import find_images
 
@@ -310,8 +310,9 @@ def _with_lists(root: Path, found: Found) -> Found:
         by_name |= {pair.image.name: pair, pair.image.stem: pair} if "/" not in pair.id else {}
     pairs, unlisted = [], {pair.id for pair in found.pairs}
     for split, path in lists.items():
-        named = [_listed(entry, by_name) for entry in read_split(path)]
-        missing = [entry for entry, pair in zip(read_split(path), named, strict=True) if pair is None]
+        entries = read_entries(path)
+        named = [_listed(entry, by_name) or _listed(entry.split()[0], by_name) for entry in entries]
+        missing = [entry for entry, pair in zip(entries, named, strict=True) if pair is None]
         if missing:
             raise DataError(
                 f"{path} names {counted(len(missing), 'photo')} of which there is no pair; the first is {missing[0]}."
@@ -325,7 +326,7 @@ def _with_lists(root: Path, found: Found) -> Found:
 
 
 def _listed(entry: str, by_name: dict[str, Pair]) -> Pair | None:
-    """The pair that a line of a list names: an id, a file, or a path of which only the end counts."""
+    """The pair that an entry of a list names: an id, a file, or a path of which only the end counts."""
     parts = entry.strip("/").split("/")
     for start in range(len(parts)):
         tail = "/".join(parts[start:])

@@ -87,21 +87,42 @@ def read_split(path: Path) -> list[str]:
     """The ids that a split list names: the first word of every line that is not blank.
 
     Raises:
-        DataError: the list is missing or empty.
+        DataError: the list is missing or empty, or cannot be read as text.
+    """
+    return [entry.split()[0] for entry in read_entries(path)]
+
+
+def read_entries(path: Path) -> list[str]:
+    """The lines of a split list that are not blank, without the blanks around them.
+
+    Raises:
+        DataError: as for `read_split`.
+    """
+    entries = [line.strip() for line in read_lines(path) if line.strip()]
+    if not entries:
+        raise DataError(f"The split list {path} is empty.")
+    return entries
+
+
+def read_lines(path: Path) -> list[str]:
+    """All lines of a split list.
+
+    Raises:
+        DataError: it is missing, or cannot be read as text.
     """
     try:
-        ids = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a byte order mark before the first id
     except FileNotFoundError as error:
         there = ", ".join(split_lists(path.parent)) or "none"
         raise DataError(f"There is no split list {path}; lists found beside it: {there}.") from error
-    if not ids:
-        raise DataError(f"The split list {path} is empty.")
-    return ids
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The split list {path} cannot be read ({error}); save it as text in UTF-8.") from error
+    return text.splitlines()
 
 
 def split_lists(directory: Path) -> list[str]:
-    """The names of the split lists `NAME.txt` in a directory, sorted."""
-    return sorted(path.stem for path in directory.glob("*.txt"))
+    """The names of the split lists `NAME.txt` in a directory, sorted; hidden ones, such as a Mac's, are none."""
+    return sorted(path.stem for path in directory.glob("[!.]*.txt"))
 
 
 def check_pairs(ids: Sequence[str], candidates: Mapping[str, Sequence[Path]]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
-from pixelwise.data.sample import split_lists
+from pixelwise.data.sample import read_lines, split_lists
 from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
@@ -94,7 +94,7 @@ def _read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
     path = root / f"{split}.txt"
     if not path.is_file():
         raise DataError(f"There is no split list {path}; lists found: {', '.join(CamVid.splits(root)) or 'none'}.")
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split() for line in read_lines(path) if line.strip()]
     if not lines or any(len(words) != 2 for words in lines):
         raise DataError(f"{path} has to name a photo and its mask on every line, and at least one pair.")
     return [(root / Path(*Path(photo).parts[-2:]), root / Path(*Path(mask).parts[-2:])) for photo, mask in lines]

@@ -28,7 +28,7 @@ from pixelwise.data.layouts.camvid import CAMVID
 from pixelwise.data.mapping import read_colour_mask
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
-from pixelwise.data.sample import check_option, check_split, split_lists
+from pixelwise.data.sample import check_option, check_split, read_lines, split_lists
 from pixelwise.data.splits import with_validation
 from pixelwise.errors import DataError
 from pixelwise.images import find_images
@@ -144,8 +144,7 @@ def _photos(root: Path, split: str) -> list[Path]:
         return photos
     path = root / f"{split}.txt"
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        names = [PurePosixPath(line.split()[0]).stem for line in lines if line.strip()]
+        names = [PurePosixPath(line.split()[0]).stem for line in read_lines(path) if line.strip()]
     else:
         everything = [photo.stem for photo in find_images(folder)]
         names = with_validation({"train": everything}, group=lambda name: name.partition("_")[0]).get(split, [])

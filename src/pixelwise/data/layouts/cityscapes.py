@@ -66,7 +66,7 @@ class Cityscapes(Pairs):
 
     def __init__(self, root: Path, split: str) -> None:
         check_split(split, self.splits(root), root=root)
-        photos = sorted((root / "leftImg8bit" / split).glob("*/*_leftImg8bit.png"))
+        photos = sorted((root / "leftImg8bit" / split).glob("*/[!.]*_leftImg8bit.png"))
         if not photos:
             raise DataError(f"{root / 'leftImg8bit' / split} holds no CITY/NAME_leftImg8bit.png.")
         names = [photo.name.removesuffix("_leftImg8bit.png") for photo in photos]

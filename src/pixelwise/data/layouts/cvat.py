@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pixelwise.data.mapping import read_colour_mask
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
-from pixelwise.data.sample import check_split, split_lists
+from pixelwise.data.sample import check_split, read_entries, split_lists
 from pixelwise.data.splits import with_validation
 from pixelwise.errors import DataError
 from pixelwise.images import find_images
@@ -85,11 +85,7 @@ def _lists(root: Path) -> dict[str, list[str]]:
 
 def _read_list(path: Path) -> list[str]:
     """One name a line; a name with blanks in it stands in quotes."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    ids = [line.strip().strip('"') for line in lines if line.strip()]
-    if not ids:
-        raise DataError(f"The split list {path} is empty.")
-    return ids
+    return [line.strip('"') for line in read_entries(path)]
 
 
 def _read_labels(path: Path) -> dict[str, Colour]:
@@ -97,8 +93,8 @@ def _read_labels(path: Path) -> dict[str, Colour]:
     colours: dict[str, Colour] = {}
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); it says which colour is which class.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); it says which colour is which class.") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue

@@ -156,7 +156,7 @@ def _saved(folder: Path) -> tuple[Path, ...]:
 
 def _parquet(root: Path) -> dict[str, tuple[Path, ...]]:
     """The Parquet files by split; none where a directory has another layout."""
-    flat = sorted(root.glob("*.parquet")) or sorted((root / "data").glob("*.parquet"))
+    flat = sorted(root.glob("[!.]*.parquet")) or sorted((root / "data").glob("[!.]*.parquet"))
     if not flat:
         converted = sorted(root.glob("*/[0-9]*.parquet"))
         names = dict.fromkeys(path.parent.name for path in converted)

@@ -25,7 +25,7 @@ from pixelwise.colours import distinct_colours
 from pixelwise.data.mapping import map_ids
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
-from pixelwise.data.sample import check_option, check_split
+from pixelwise.data.sample import check_option, check_split, read_lines
 from pixelwise.data.splits import hold_out
 from pixelwise.errors import DataError
 from pixelwise.labels import ClassTable
@@ -120,7 +120,7 @@ def _list_path(home: Path, split: str) -> Path:
 
 def _read_list(path: Path) -> list[_Pet]:
     pets = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
