@@ -207,6 +207,14 @@ def test_lists_divide_a_flat_folder(tmp_path: Path) -> None:
         describe_folder(tmp_path)
 
 
+def test_lists_may_name_photos_with_blanks_in_their_names(tmp_path: Path) -> None:
+    names = ["cat", "cat (2)", "cat (3)", "my cat"]
+    root = pairs(tmp_path, "images/{}.jpg", "masks/{}.png", names)
+    (root / "train.txt").write_text("cat\ncat (2)\n")
+    (root / "val.txt").write_text("images/cat (3).jpg\nimages/my cat.jpg masks/my cat.png\n")
+    assert opened(root) == {"train": ["cat", "cat (2)"], "val": ["cat (3)", "my cat"]}
+
+
 def test_lists_may_lie_in_a_folder_of_their_own(tmp_path: Path) -> None:
     pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
     (tmp_path / "splits").mkdir()
@@ -349,6 +357,18 @@ def test_what_was_found_is_written_once_and_read_back_the_same(tmp_path: Path) -
     assert ensure_description(tmp_path)[1] is False
     assert (tmp_path / "dataset.yaml").read_text() == text
     assert len(description.splits["val"]) == 4
+
+
+@pytest.mark.parametrize("name", ["caf\udce9", "line\nbreak: [", "bell\a"])
+def test_what_was_found_is_written_whatever_a_files_name_holds(tmp_path: Path, name: str) -> None:
+    """Of which `caf\udce9` is how Python gives bytes that are no UTF-8."""
+    root = pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
+    photo(root / "images" / "alone.jpg")
+    (root / "images" / "alone.jpg").rename(root / "images" / f"{name}.jpg")
+    description, written = ensure_description(root)
+    assert written
+    assert name in str(description.unpaired[0])
+    assert describe_folder(root).splits == description.splits
 
 
 def test_new_photos_never_move_one_from_val_to_train(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def to_yaml(
     lines = [
         "# Written by pixelwise from what this folder holds. Edit it where that is wrong; it is not written again."
     ]
-    lines += [f"# Found: {finding}.", "", "# The classes, in the order of their ids, and how they are drawn."]
+    lines += [f"# Found: {_plain(finding)}.", "", "# The classes, in the order of their ids, and how they are drawn."]
     lines += ["names:", *(f"  - {_scalar(name)}" for name in classes.names)]
     lines += [
         "colours:",
@@ -313,7 +313,8 @@ def to_yaml(
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split())
+    """As one line of a comment: a file's name may hold line breaks, and bytes that are no UTF-8."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def _scalar(text: str) -> str:
