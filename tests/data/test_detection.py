@@ -247,6 +247,19 @@ def test_smooth_edges_of_a_scaled_mask_go_to_the_nearest(tmp_path: Path) -> None
     assert len(finding.classes) == 2
 
 
+def test_stated_names_settle_what_ids_look_like(tmp_path: Path) -> None:
+    lines = [np.zeros((128, 128), np.uint8) for _ in range(6)]  # of a pixel's width, like smear
+    for number, ids in enumerate(lines):
+        for at in range(1, 8):
+            ids[14 * at + number], ids[:, 14 * at + number] = at, at
+        ids[:10] = 255
+    steps = [np.repeat(np.arange(40, dtype=np.uint8), 4)[None].repeat(20, axis=0) for _ in range(6)]  # like depths
+    for folder, maps, count in (("lines", lines, 8), ("steps", steps, 40)):
+        known = KnownClasses(tuple(f"class {i}" for i in range(count)), None, "dataset.yaml", stated=True)
+        paths = save(tmp_path / folder, maps)
+        assert comes_back(paths, maps, found(paths, known)).classes.names == known.names
+
+
 def test_smear_from_which_nothing_stands_out_is_refused(tmp_path: Path) -> None:
     maps = scenes(4, size=96)
     table = np.array(PLAIN, np.uint8)
@@ -397,6 +410,14 @@ def test_lists_of_classes_are_read(tmp_path: Path, name: str, text: str) -> None
     finding = comes_back(paths := save(tmp_path / "masks", maps), maps, found(save(tmp_path / "masks", maps), known))
     assert finding.classes.names == ("sky", "road", "car")
     assert paths
+
+
+def test_names_may_end_in_a_digit(tmp_path: Path) -> None:
+    (tmp_path / "CLASS_DICT.CSV").write_text("name,r,g,b\nbackground,0,0,0\ngrade1,0,255,0\nclass 2,255,0,9\n")
+    known = read_class_file(tmp_path)
+    assert known is not None
+    assert known.names == ("background", "grade1", "class 2")
+    assert known.colours == ((0, 0, 0), (0, 255, 0), (255, 0, 9))
 
 
 @pytest.mark.parametrize("text", ["a\na\n", "0 a\n5 b\n", "", "1,2,3\n", "cat 1 2 3\ndog\n"])

@@ -57,7 +57,9 @@ def read_class_file(directory: Path) -> KnownClasses | None:
     `label_colors.txt` (r g b name), `_classes.csv` (value, name) and plain lists of a name a line, numbered from 0 or 1
     or not at all: `classes.txt`, `class_names.txt`, `names.txt`, `codes.txt`, `labels.txt`, `label_names.txt`.
     """
-    by_name = {path.name.lower(): path for path in sorted(directory.glob("*")) if path.suffix in (".csv", ".txt")}
+    by_name = {
+        path.name.lower(): path for path in sorted(directory.glob("*")) if path.suffix.lower() in (".csv", ".txt")
+    }
     for name in _FILES:
         if name in by_name and (found := _parse(by_name[name])) is not None:
             return found
@@ -92,7 +94,7 @@ def _entry(line: str) -> tuple[str, tuple[int, ...]]:
     number = r"\d{1,3}"
     several = rf"{number}(?:[\s,;]+{number}){{2}}"
     for pattern in (
-        rf"(?P<name>.*?\D)[\s,;:]+(?P<numbers>{several})[\s,;:]*",
+        rf"(?![\d\s,;:]+$)(?P<name>.*?[^\s,;:])[\s,;:]+(?P<numbers>{several})[\s,;:]*",
         rf"(?P<numbers>{several})[\s,;:]+(?P<name>.*\D.*)",
         rf"(?P<numbers>{number})[\s,;:]+(?P<name>.*\D.*)",
     ):

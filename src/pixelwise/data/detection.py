@@ -55,6 +55,8 @@ def detect(survey: Survey, *, yaml: Path, known: KnownClasses | None = None, ign
 def _by_value(asked: Asked) -> Finding:
     survey = asked.survey
     values = survey.total.keys.tolist()
+    if asked.known is not None and asked.known.stated and (stated := _named_ids(asked)) is not None:
+        return stated  # whatever else the values look like: thin lines, like smear; ids of neighbours, like depths
     peaks = find_peaks(survey)
     if peaks is not None:
         return _peaked(asked, peaks)
