@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken import blob, crop, examined_voc, of_kind, save, sound, voc
+from broken import CLASSES, blob, crop, examined_voc, of_kind, save, sound, voc
 
 from helpers import digests, pixelwise
 from pixelwise.data import open_dataset
@@ -98,6 +98,35 @@ def test_a_split_that_cannot_be_opened_is_a_finding_and_the_others_are_examined(
     assert [split.name for split in diagnosis.splits] == ["train", "val"]
 
 
+def test_a_split_of_other_classes_is_a_finding_and_no_part_of_the_copy(tmp_path: Path):
+    for split, categories in (("train", {1: "cat", 3: "cow"}), ("val", {3: "cow"})):
+        images = [{"id": i, "file_name": f"{split}{i}.jpg", "height": 96, "width": 128} for i in range(2)]
+        outline = {"category_id": 3, "segmentation": [[9, 9, 60, 9, 60, 60]]}
+        content = {
+            "images": images,
+            "annotations": [outline | {"id": i, "image_id": i} for i in range(2)],
+            "categories": [{"id": i, "name": name} for i, name in categories.items()],
+        }
+        for number, image in enumerate(images):
+            save(tmp_path / "data" / split / str(image["file_name"]), crop(number + 2 * len(categories)))
+        (tmp_path / "data" / split / "_annotations.coco.json").write_text(json.dumps(content))
+    out, _ = pixelwise("doctor", "data", "--fix", "copy", cwd=tmp_path, status=1)
+    assert "val has other classes than train (it lacks cat), so that an id does" in out
+    assert [path.name for path in (tmp_path / "copy" / "masks").iterdir()] == ["train"]
+
+
+def test_files_are_named_as_they_lie_in_the_dataset_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A directory `a` is no part of `a/photo_data/`."""
+    monkeypatch.chdir(tmp_path)
+    photo = save(Path("a/photo_data/1.png"), crop(1))
+    mask = save(Path("a/mask_data/1.png"), blob(1)[:50])
+    pairs = Pairs(classes=CLASSES, split="train", ids=["1"], image_paths=[photo], mask_paths=[mask])
+    (finding,) = examine([pairs]).of("error")
+    assert finding.sentence_in(Path("a")).startswith("mask_data/1.png is 128x50 pixels")
+
+
 def test_a_dataset_without_a_split_to_choose_weights_on_is_a_warning(tmp_path: Path):
     root = voc(tmp_path / "VOC")
     lists = root / "ImageSets" / "Segmentation"
@@ -163,6 +192,15 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path: Path):
         check_outputs(None, tmp_path / "absent" / "all.json", None, root=tmp_path, force=True)
     with pytest.raises(OutputError, match="is inside of"):
         check_outputs(None, None, tmp_path / "copy", root=tmp_path, force=True)
+
+
+def test_no_file_is_written_over_another_nor_into_the_copy(tmp_path: Path):
+    page, copy = tmp_path / "page", tmp_path / "copy"
+    copy.mkdir()
+    with pytest.raises(OutputError, match=r"page is to be written twice; give each its own name\."):
+        check_outputs(page, page, None, root=tmp_path / "data", force=False)
+    with pytest.raises(OutputError, match=r"page\.html is inside of .*copy, which the repaired copy is to fill"):
+        check_outputs(copy / "page.html", None, copy, root=tmp_path / "data", force=False)
 
 
 def test_the_document_explains_every_kind_of_finding():

@@ -9,6 +9,7 @@ from broken import CLASSES, Folder, blob, crop, save, sound
 from PIL import Image
 
 from helpers import digests
+from pixelwise.data import open_dataset
 from pixelwise.data.pairs import Pairs
 from pixelwise.doctor import examine, open_all
 from pixelwise.doctor.examination import quick_check
@@ -17,6 +18,7 @@ from pixelwise.doctor.pictures import picture
 from pixelwise.doctor.repair import Repair, check_copy, repair
 from pixelwise.errors import OutputError
 from pixelwise.images import read_image
+from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
 
 
@@ -55,6 +57,7 @@ def test_a_sound_dataset_is_copied_byte_by_byte(tmp_path: Path):
         "names": list(CLASSES.names),
         "colours": [list(colour) for colour in CLASSES.colours],
         "ignore_index": 255,
+        "mapping": {"0": 0, "1": 1, "2": 2, "255": 255},
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
 
@@ -138,6 +141,22 @@ def test_what_splits_share_rightly_is_stored_once_in_the_smallest(tmp_path: Path
     assert written == {"train": 2, "train_aug": 4, "val": 3}
     assert done.kept == 9
     assert done.changes[-1] == "trainval: 5 photos that another split has, too, are stored there."
+
+
+def test_the_copy_is_read_as_the_dataset_whatever_its_classes_and_splits_are_called(tmp_path: Path):
+    folder = Folder(tmp_path / "data")
+    for number, split in enumerate(("train", "val-small", "holdout")):
+        folder.fill(split, range(2 * number, 2 * number + 2))
+    void = ClassTable(("void", "road", "car"), CLASSES.colours)  # not to be taken for "not labelled"
+    datasets = folder.datasets()
+    for dataset in datasets:
+        dataset.classes = void
+    repair(examine(datasets), datasets, root=folder.root, out=tmp_path / "copy")
+    again = [open_dataset("folder", tmp_path / "copy", split) for split in ("train", "val", "test")]
+    for dataset, copy in zip(datasets, again, strict=True):
+        assert copy.classes == void
+        for index in range(2):
+            np.testing.assert_array_equal(copy.mask(index), dataset.mask(index))
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])

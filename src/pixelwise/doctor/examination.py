@@ -113,10 +113,13 @@ def open_all(layout: str, root: Path) -> Opened:
     Raises:
         DataError: there is no such layout or directory, or it has no split that can be opened.
     """
-    datasets, findings, errors = [], [], []
+    datasets: list[Pairs] = []
+    findings, errors = [], []
     for name in sorted(splits(layout, root), key=lambda name: (rank(name), name)):
         try:
-            datasets.append(as_pairs(open_dataset(layout, root, name, check_files=False)))
+            dataset = as_pairs(open_dataset(layout, root, name, check_files=False))
+            _check_classes(dataset, (datasets or [dataset])[0])
+            datasets.append(dataset)
         except PixelwiseError as error:
             errors.append(error)
             findings.append(Finding(SPLIT, "error", name, (), str(error)))
@@ -138,6 +141,19 @@ def as_pairs(dataset: object) -> Pairs:
     if not isinstance(dataset, Pairs):
         raise DataError(f"{type(dataset).__name__} is no dataset of pairs of files, which is all that can be examined.")
     return dataset
+
+
+def _check_classes(dataset: Pairs, first: Pairs) -> None:
+    """Refuse a split whose ids stand for other classes than those of the first."""
+    if dataset.classes == first.classes:
+        return
+    names, others = dataset.classes.names, first.classes.names
+    lacking, added = (", ".join(name for name in a if name not in b) for a, b in ((others, names), (names, others)))
+    told = "; ".join(filter(None, (lacking and f"it lacks {lacking}", added and f"only it has {added}")))
+    raise DataError(
+        f"{dataset.split} has other classes than {first.split} ({told or 'in another order'}), so that an id does not "
+        "stand for the same class in both; give both the same list."
+    )
 
 
 def examine(

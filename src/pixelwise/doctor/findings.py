@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +62,11 @@ class Finding:
 
     def sentence_in(self, root: Path) -> str:
         """The sentence, with files named as they lie in a directory."""
-        return self.sentence.replace(f"{root}{os.sep}", "")
+        sentence = self.sentence
+        for path in self.files:  # not wherever the directory's name stands, which may end a folder's name below it
+            if path.is_relative_to(root):
+                sentence = sentence.replace(str(path), str(path.relative_to(root)))
+        return sentence
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON-ready object."""

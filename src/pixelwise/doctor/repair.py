@@ -12,13 +12,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.data.discover import canonical_split
 from pixelwise.data.pairs import Pairs
 from pixelwise.decoding import turn_upright
 from pixelwise.doctor.duplicate_checks import Sighting, leaks
 from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.facts import Fault, PairFacts
 from pixelwise.doctor.findings import Advance, Place
-from pixelwise.doctor.survey import SplitFacts
+from pixelwise.doctor.survey import SplitFacts, rank
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.files import is_there, making_directory, write_atomically
 from pixelwise.images import read_image
@@ -123,6 +124,7 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
     except PixelwiseError as error:  # it could be read a minute ago
         return [f"{pair.photo_path} left out of {split.name}: {error}"], False
     changes = []
+    photos, masks = (out / kind / _folder(split.name) for kind in ("images", "masks"))
     if mask.shape != photo.pixels.shape[:2] and photo.orientation >= 5:
         mask = turn_upright(mask, photo.orientation)
         changes.append(f"{pair.mask_path} turned like its photo.")
@@ -130,15 +132,21 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
         return [f"{pair.photo_path} left out of {split.name}: its mask has another size, for no known reason."], False
     if strangers.any():
         changes.append(f"{pair.mask_path}: {np.count_nonzero(strangers)} pixels of no class are now ignored.")
-    (out / "images" / split.name).mkdir(parents=True, exist_ok=True)
-    (out / "masks" / split.name).mkdir(parents=True, exist_ok=True)
+    photos.mkdir(parents=True, exist_ok=True)
+    masks.mkdir(parents=True, exist_ok=True)
     if photo.orientation == 1:
-        shutil.copyfile(pair.photo_path, out / "images" / split.name / f"{name}{pair.photo_path.suffix}")
+        shutil.copyfile(pair.photo_path, photos / f"{name}{pair.photo_path.suffix}")
     else:
-        _write_upright(out / "images" / split.name, name, pair.photo_path.suffix, photo.pixels)
+        _write_upright(photos, name, pair.photo_path.suffix, photo.pixels)
         changes.append(f"{pair.photo_path} stored upright.")
-    write_mask(out / "masks" / split.name / f"{name}.png", mask, split.classes)
+    write_mask(masks / f"{name}.png", mask, split.classes)
     return changes, True
+
+
+def _folder(split: str) -> Path:
+    """Where a split goes, so that the copy is read as it: a folder of photos knows no others than train, val, test."""
+    known = split.startswith("train") or canonical_split(split) in ("val", "test")
+    return Path(split) if known else Path("val" if rank(split) == 1 else "test", split)
 
 
 def _write_upright(folder: Path, name: str, suffix: str, pixels: NDArray[np.uint8]) -> None:
@@ -153,6 +161,8 @@ def _finish(out: Path, diagnosis: Diagnosis, changes: Sequence[str]) -> None:
         f"names: {json.dumps(classes.names)}",
         f"colours: {json.dumps(classes.colours)}",
         f"ignore_index: {classes.ignore_index}",
+        # Said rather than left to be found: names and a few values can be read in other ways.
+        f"mapping: {json.dumps({value: value for value in (*range(len(classes)), classes.ignore_index)})}",
     ]
     write_atomically(out / "dataset.yaml", ("\n".join(lines) + "\n").encode())
     write_atomically(out / CHANGES, ("\n".join(changes or ["Nothing was changed."]) + "\n").encode("utf-8", "replace"))

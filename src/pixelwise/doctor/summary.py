@@ -51,13 +51,18 @@ def check_outputs(html: Path | None, json_file: Path | None, fix: Path | None, *
     """See that what is asked for can be written, before an hour of work.
 
     Raises:
-        OutputError: a file is there already and `force` is off, its directory is not, or the copy cannot be made there.
+        OutputError: a file is there already and `force` is off, its directory is not, two are the same, one is inside
+            of the copy, or the copy cannot be made there.
     """
     for path in filter(None, (html, json_file)):
         if is_there(path) and (path.is_dir() or not force):
             raise OutputError(f"{path} exists already; choose another file, or give --force.")
         if not path.parent.is_dir():
             raise OutputError(f"There is no directory {path.parent} to write {path.name} to.")
+        if fix is not None and path.resolve().is_relative_to(fix.resolve()):
+            raise OutputError(f"{path} is inside of {fix}, which the repaired copy is to fill; write it elsewhere.")
+    if html is not None and html == json_file:
+        raise OutputError(f"{html} is to be written twice; give each its own name.")
     if fix is not None:
         check_copy(fix, root)
 
