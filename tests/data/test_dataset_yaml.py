@@ -46,7 +46,15 @@ def test_everything_can_be_stated(tmp_path: Path) -> None:
     assert stated.colours == ((0, 0, 0), (128, 255, 0), (1, 2, 3))
     assert encoding.mapping == (((0, 0, 0), 0), ((255, 0, 0), 1), ((0, 0, 255), 2), ((9, 9, 9), 200))
     assert (encoding.kind, encoding.rest, encoding.tolerance) == ("colour", 200, 30)
-    assert (stated.images, stated.masks, stated.splits) == ("a", "b/*.png", {"val": ("one", "2")})
+    assert (stated.images, stated.masks, stated.splits) == ("a", "b/*.png", {"val": ("one", "002")})
+
+
+def test_ids_and_names_are_as_they_are_written(tmp_path: Path) -> None:
+    text = "names: [no, yes, 1.10, 010]\nmapping: {0: no, 010: yes, 20: 2}\nsplits: {val: [010, 007, 12, 1.10, 1_0]}"
+    stated = read_description(state(tmp_path, text))
+    assert stated.names == ("no", "yes", "1.10", "010")
+    assert stated.mapping == ((0, "no"), (10, "yes"), (20, 2))
+    assert stated.splits["val"] == ("010", "007", "12", "1.10", "1_0")
 
 
 def test_names_follow_from_the_mapping(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def read_description(root: Path) -> Stated:
 
     path = root / FILE_NAME
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Stated(path)
     except OSError as error:
@@ -75,6 +75,26 @@ def read_description(root: Path) -> Stated:
     if not isinstance(raw, dict):
         raise DataError(f"{path} is not a mapping of keys to values; it may have: {', '.join(KEYS)}.")
     return _Reader(path).read(raw)
+
+
+def _load(text: str) -> Any:
+    """YAML in which whole numbers, true, false and null are such, and all else is as written.
+
+    PyYAML's 1.1 would read the id 010 as 8, and 1.10 as 1.1, and classes called no and yes as False and True.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.yaml_implicit_resolvers = {}  # its own, and not those of 1.1
+    for kind, pattern, first in (
+        ("int", r"-?(?:0|[1-9][0-9]*)$", "-0123456789"),
+        ("bool", r"(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+        ("null", r"(?:~|null|Null|NULL|)$", ("~", "n", "N", "")),
+    ):
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list(first))
+    return yaml.load(text, Loader)
 
 
 @dataclass(frozen=True, slots=True)
