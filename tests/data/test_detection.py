@@ -150,6 +150,19 @@ def test_where_palettes_differ_the_colour_counts(tmp_path: Path) -> None:
     assert sorted(finding.classes.colours) == sorted(PLAIN)
 
 
+def test_grey_ids_beside_ids_with_a_palette_are_refused(tmp_path: Path) -> None:
+    maps = scenes(3)
+    grey = save(tmp_path / "masks", list(maps[:3]))
+    indexed = save(tmp_path / "masks", [with_palette(ids, PLAIN) for ids in maps[3:]])
+    with pytest.raises(DataError, match=r"000\.png is grey and .*003\.png has a palette"):
+        found(grey + indexed)
+    black_and_white = [(0, 0, 0), (255, 255, 255)]
+    maps = scenes(2)
+    grey = save(tmp_path / "others", [ids * 255 for ids in maps[:3]])
+    indexed = save(tmp_path / "others", [with_palette(ids, black_and_white) for ids in maps[3:]])
+    comes_back(paths := grey + indexed, maps, found(paths))
+
+
 def test_colours_are_classes_black_first(tmp_path: Path) -> None:
     maps = scenes(5)
     order = np.argsort([r << 16 | g << 8 | b for r, g, b in PLAIN]).argsort().astype(np.uint8)

@@ -175,7 +175,7 @@ def _count(name: str, raw: RawMask) -> FileTally:
     if raw.pages:
         raise DataError(
             f"{name} holds several pages; pixelwise reads one photo or mask a file. `pixelwise doctor DIR --fix COPY` "
-            "makes a copy in which each page is a file."
+            "makes a copy in which each page is a file, if all are of one size; else save the first page alone."
         )
     samples = raw.samples
     colour = samples.ndim == 3
@@ -211,6 +211,7 @@ def _combined(files: list[FileTally], notes: list[str]) -> Survey:
             return Survey("alpha", read, total, total, notes=tuple(notes))
         if len(total.keys) > 1:
             notes.append("their opacity was left aside")
+    _check_palettes(files)
     palette = _common_palette(files)
     if any(file.colour for file in files) or palette is None:
         files = [_in_colour(file) for file in files]
@@ -219,6 +220,22 @@ def _combined(files: list[FileTally], notes: list[str]) -> Survey:
         kind = "value"
     total, inner = Tally.total([file.all for file in files]), Tally.total([file.inner for file in files])
     return Survey(kind, files, total, inner, palette, tuple(notes))
+
+
+def _check_palettes(files: list[FileTally]) -> None:
+    """Refuse grey masks beside ones with a palette, where both seem to hold ids: as colours they would differ."""
+    grey = [file for file in files if file.palette is None and not file.colour]
+    indexed = [file for file in files if file.palette is not None]
+    if not grey or not indexed:
+        return
+    values, ids = (Tally.total([file.all for file in some]).keys for some in (grey, indexed))
+    colours = Tally.total([_in_colour(file).all for file in indexed]).keys
+    if np.isin(values, ids).all() and not np.isin(values * np.uint32(_GREY), colours).all():
+        raise DataError(
+            f"{grey[0].name} is grey and {indexed[0].name} has a palette; the grey values may be its ids, or colours. "
+            "If they are ids, state `mapping:` in dataset.yaml, such as `{0: background, 1: road}`; else save all "
+            "masks in one way."
+        )
 
 
 def _common_palette(files: list[FileTally]) -> dict[int, Colour] | None:
