@@ -233,3 +233,12 @@ def test_tests_are_not_learned_from_and_a_macs_hidden_files_are_none(write: Any)
     write(annotated(photos=10))
     (root / "._coco.json").write_bytes(b"\0\5\x16\7\xff")
     assert splits("coco_json", root) == ["train", "val"]
+
+
+def test_paths_may_be_those_of_windows(write: Any):
+    root = write(annotated(photos=2))
+    content = json.loads((root / "coco.json").read_text())
+    for image in content["images"]:
+        image["file_name"] = f"images\\{image['file_name']}"
+    (root / "coco.json").write_text(json.dumps(content))
+    assert open_dataset("coco_json", root, "train").image_paths == [root / "images" / "p0.png"]

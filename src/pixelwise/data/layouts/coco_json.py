@@ -185,11 +185,12 @@ def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:
     annotations: dict[int, list[dict[str, Any]]] = {}
     for annotation in content.get("annotations", []):
         annotations.setdefault(int(annotation["image_id"]), []).append(annotation)
+    named = ((image["file_name"].replace("\\", "/"), image) for image in content["images"])  # Windows' paths, too
     photos = {
-        str(Path(image["file_name"]).with_suffix("")): _Photo(
-            str(image["file_name"]), int(image["height"]), int(image["width"]), annotations.get(int(image["id"]), [])
+        str(Path(file).with_suffix("")): _Photo(
+            file, int(image["height"]), int(image["width"]), annotations.get(int(image["id"]), [])
         )
-        for image in content["images"]
+        for file, image in named
     }
     if len(photos) < len(content["images"]):
         raise ValueError("two photos of the same name")
