@@ -182,6 +182,15 @@ def test_ids_of_any_kind_become_names_inside_the_copy(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
 
 
+def test_a_photo_whose_name_says_no_format_is_found_in_the_copy(tmp_path: Path):
+    folder = sound(tmp_path / "data")
+    name, photo, mask = folder.splits["train"][0]
+    folder.splits["train"][0] = name, photo.rename(photo.with_suffix("")), mask
+    done = repaired(folder, tmp_path / "copy")
+    assert done == Repair(9, (f"{photo.with_suffix('')} stored as a PNG, upright.",))
+    assert len(open_dataset("folder", tmp_path / "copy", "train")) == 6
+
+
 def test_the_copy_is_never_made_in_place_nor_over_something(tmp_path: Path):
     folder = sound(tmp_path / "data")
     before = digests(tmp_path)

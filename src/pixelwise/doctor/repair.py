@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.discover import canonical_split
 from pixelwise.data.pairs import Pairs
-from pixelwise.decoding import turn_upright
+from pixelwise.decoding import SUPPORTED_SUFFIXES, turn_upright
 from pixelwise.doctor.duplicate_checks import Sighting, leaks
 from pixelwise.doctor.examination import Diagnosis
 from pixelwise.doctor.facts import Fault, PairFacts
@@ -134,11 +134,12 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
         changes.append(f"{pair.mask_path}: {np.count_nonzero(strangers)} pixels of no class are now ignored.")
     photos.mkdir(parents=True, exist_ok=True)
     masks.mkdir(parents=True, exist_ok=True)
-    if photo.orientation == 1:
+    told_by_name = pair.photo_path.suffix.lower() in SUPPORTED_SUFFIXES  # else nothing would find the copy
+    if photo.orientation == 1 and told_by_name:
         shutil.copyfile(pair.photo_path, photos / f"{name}{pair.photo_path.suffix}")
     else:
         _write_upright(photos, name, pair.photo_path.suffix, photo.pixels)
-        changes.append(f"{pair.photo_path} stored upright.")
+        changes.append(f"{pair.photo_path} stored {'upright' if told_by_name else 'as a PNG, upright'}.")
     write_mask(masks / f"{name}.png", mask, split.classes)
     return changes, True
 
