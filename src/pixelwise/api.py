@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pixelwise.bundle import CONFIG, Bundle, BundleConfig
 from pixelwise.catalogue import DEFAULT_MODEL, cached_path, find_model, is_named, pretrained_names, work_of_photo
 from pixelwise.decoding import Source
-from pixelwise.engine import Engine, EngineName, Precision, load_engine, load_exported
+from pixelwise.engine import Engine, EngineName, Precision, check_choice, load_engine, load_exported
 from pixelwise.errors import BundleError, EngineError, PixelwiseError, needs_train_extra
 from pixelwise.images import Photo
 from pixelwise.segmentation import Segmentation
@@ -48,8 +48,10 @@ def load(
         BundleError: there is no such model, or it is damaged.
         PixelwiseError: it is to be converted, or computed by torch, which is not installed, or its weights cannot be
             fetched.
-        EngineError: the engine is not installed, or cannot run it.
+        EngineError: there is no such engine or precision, it is not installed, or cannot run the model.
+        ValueError: the size or the tiling is none.
     """
+    check_choice(engine, precision)
     bundle = bundle_of(model)
     config = bundle.config
     if config.form == "openvino":
@@ -64,7 +66,7 @@ def load(
 
 def _work(config: BundleConfig, photos: int | None, size: Size) -> float | None:
     """Multiply-adds of so many photos; None where that is not known, or depends on how large they are."""
-    if photos is None or isinstance(size, str):
+    if photos is None or isinstance(size, str) or (size is not None and size < 1):  # the segmenter refuses the last
         return None
     each = work_of_photo(config, side=size)
     return None if each is None else photos * each

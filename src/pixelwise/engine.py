@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,17 @@ class Engine(Protocol):
     def release(self) -> None:
         """Give working memory back to the system; the next call takes it again."""
         ...
+
+
+def check_choice(name: str, precision: str) -> None:
+    """See that an engine and a precision are among those that can be asked for.
+
+    Raises:
+        EngineError: they are not; the message lists those that are.
+    """
+    for what, given, there in (("engine", name, EngineName), ("precision", precision, Precision)):
+        if given not in get_args(there):
+            raise EngineError(f"There is no {what} {given!r} to compute with; there are: {', '.join(get_args(there))}.")
 
 
 def choose_engine(name: EngineName, precision: Precision, *, work: float | None) -> tuple[EngineName, Precision]:
@@ -147,7 +158,7 @@ class OnnxRuntimeEngine:
         try:
             return self._ort.InferenceSession(str(self._model), self._options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own classes, some of them RuntimeError, some not
-            raise EngineError(f"ONNX Runtime refuses {self._model}: {_first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime refuses {self._model}: {_complaint(error)}") from error
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -155,7 +166,7 @@ class OnnxRuntimeEngine:
         try:
             return session.run(None, {self._input: images})[0]  # type: ignore[no-any-return]
         except Exception as error:
-            raise EngineError(f"ONNX Runtime cannot run this model: {_first_line(error)}") from error
+            raise EngineError(f"ONNX Runtime cannot run this model: {_complaint(error)}") from error
 
     def release(self) -> None:
         """See `Engine`. The arena goes only with its session; a new one opens in a third of the time of a tile."""
@@ -191,7 +202,7 @@ class OpenVINOEngine:
         try:
             compiled = core.compile_model(str(model), "CPU", settings)
         except Exception as error:  # OpenVINO raises plain RuntimeError and its own classes
-            raise EngineError(f"OpenVINO refuses {model}: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO refuses {model}: {_complaint(error)}") from error
         self._begin(compiled, streams)
 
     @classmethod
@@ -212,7 +223,7 @@ class OpenVINOEngine:
             request = self._request()
             request.infer({0: images}, share_inputs=True)
         except Exception as error:
-            raise EngineError(f"OpenVINO cannot run this model: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot run this model: {_complaint(error)}") from error
         return request.get_output_tensor().data  # type: ignore[no-any-return]
 
     def _request(self) -> Any:
@@ -248,7 +259,7 @@ def graph_operations(model: Path, height: int, width: int) -> list[tuple[tuple[i
                 positions = operation.input(0) if "Backprop" in kind else operation.output(0)
                 found.append((tuple(operation.input(1).get_shape()), tuple(positions.get_shape())))
     except Exception as error:  # see OpenVINOEngine
-        raise EngineError(f"OpenVINO refuses {model}: {_first_line(error)}") from error
+        raise EngineError(f"OpenVINO refuses {model}: {_complaint(error)}") from error
     return found
 
 
@@ -337,5 +348,7 @@ def _import(package: str) -> Any:
         raise EngineError(f"The engine {package} is not installed; `pip install {package}` brings it.") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _complaint(error: Exception) -> str:
+    """What an engine complains of; OpenVINO says it last, after the places in its sources that it came through."""
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    return lines[-1 if lines[0].startswith("Exception from ") else 0]
