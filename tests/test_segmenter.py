@@ -407,6 +407,29 @@ def test_a_size_that_is_none_is_refused(size):
         colour_segmenter(size=size)
 
 
+def test_a_size_that_is_none_is_refused_as_such_where_a_model_is_loaded_for_few_photos():
+    with pytest.raises(ValueError, match="size is 0; expected a positive number"):
+        load(size=0, photos=1)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((32, 32, 3), 0.5, np.float32),
+        np.full((32, 32, 3), 1000, np.uint16),
+        np.full((32, 32), 1, np.uint8),
+        np.full((32, 32, 4), 1, np.uint8),
+        np.full((3, 32, 32), 1, np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype} {array.shape}",
+)
+def test_an_array_that_is_no_rgb_of_bytes_is_refused_not_answered(array: np.ndarray):
+    segmenter = colour_segmenter(size="native")  # nothing is scaled, so that nothing else would complain
+    for answer in (segmenter.predict, segmenter.probabilities, segmenter.network_input):
+        with pytest.raises(ImageError, match=rf"is {array.dtype} of shape .*; expected uint8 \(H, W, 3\)"):
+            answer(array)
+
+
 @pytest.mark.parametrize("tiling", [Tiling(100, 32), Tiling(64, 20)])
 def test_a_tiling_off_the_grid_of_the_network_is_refused(tiling: Tiling):
     with pytest.raises(ValueError, match="multiples of 32"):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pixelwise.bundle import InputSpec
 from pixelwise.decoding import DEFAULT_LIMITS, Limits, Source
 from pixelwise.engine import Engine
-from pixelwise.errors import EngineError
+from pixelwise.errors import EngineError, ImageError
 from pixelwise.images import Photo, read_image
 from pixelwise.interpolation import Box, around, decide, magnify
 from pixelwise.labels import ClassTable
@@ -119,6 +119,10 @@ class Segmenter:
 
         `advance` is called after each tile with the share of the photo that it is, for a progress bar; the shares add
         up to one. What fits one tile is not worth a call.
+
+        Raises:
+            ImageError: the array is another one; a call of the segmenter takes grey and RGBA, too.
+            EngineError: as for a call.
         """
         mask = np.empty(pixels.shape[:2], np.uint8)
         confidence = np.empty(pixels.shape[:2], np.float16)
@@ -180,6 +184,10 @@ class Segmenter:
 
     def _seen(self, photo: Rows) -> Rows:
         """The photo as large as the network is to see it, before padding: uint8 (h, w, 3), from the top down."""
+        if photo.dtype != np.uint8 or len(photo.shape) != 3 or photo.shape[2] != 3:
+            raise ImageError(
+                f"The photo is {photo.dtype} of shape {photo.shape}; expected uint8 (H, W, 3), RGB from 0 to 255."
+            )
         return shrink(photo, *self._inner_size(*photo.shape[:2]))
 
     def _tiles(
