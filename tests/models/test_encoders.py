@@ -68,7 +68,9 @@ def test_tensorflows_padding_gives_the_answer_that_timm_gives(size: tuple[int, i
             assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["resnot18", "", "someone/resnet18", "ftp:resnet18"])
+@pytest.mark.parametrize(
+    "name", ["resnot18", "", "someone/resnet18", "ftp:resnet18", "local-dir:resnet18", "hf-hub:timm/resnet18.a1_in1k"]
+)
 def test_an_unknown_encoder_is_named(name: str):
     with pytest.raises(PixelwiseError, match=f"timm has no encoder '{name}'"):
         create_encoder(name)

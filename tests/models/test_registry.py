@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -152,6 +153,11 @@ def test_a_name_like_none_is_answered_with_the_names_only():
 def test_fewer_than_two_classes_or_what_is_no_number_is_refused(num_classes: object):
     with pytest.raises(PixelwiseError, match=f"num_classes is {num_classes!r}; expected 2 or more"):
         build("made", num_classes=num_classes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_classes", [np.int64(3), np.uint8(3)])
+def test_a_number_of_classes_may_be_numpys_as_that_of_a_mask_is(num_classes: np.integer):
+    assert build("made", num_classes=num_classes).get_parameter("bias").shape == (403,)  # type: ignore[arg-type]
 
 
 def test_two_classes_will_do():

@@ -45,14 +45,14 @@ def create_encoder(name: str) -> nn.Module:
 
 def _check_pyramid(name: str) -> None:
     """See that a network gives maps (B, C, H / s, W / s), each s twice the one before, for any size of photo."""
+    if not timm.is_model(name):  # nor is an address: timm would fetch or read what a recipe or a model names there
+        meant = did_you_mean(name, timm.list_models())
+        raise PixelwiseError(f"timm has no encoder {name!r}; {meant}`timm.list_models()` lists what it has.")
     try:
         with torch.device("meta"):  # shapes only
             probe = timm.create_model(name, features_only=True, pretrained=False).eval()
-    except (RuntimeError, ValueError) as error:  # ValueError: what looks like an address
-        if timm.is_model(name):
-            raise PixelwiseError(f"{name} cannot be an encoder: timm has no feature maps of it ({error}).") from error
-        meant = did_you_mean(name, timm.list_models())
-        raise PixelwiseError(f"timm has no encoder {name!r}; {meant}`timm.list_models()` lists what it has.") from error
+    except (RuntimeError, ValueError) as error:
+        raise PixelwiseError(f"{name} cannot be an encoder: timm has no feature maps of it ({error}).") from error
     info: Any = probe.feature_info
     strides, channels = info.reduction(), info.channels()
     if any(coarse != 2 * fine for fine, coarse in itertools.pairwise(strides)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,10 +172,16 @@ def build(
             than two classes; or the weights cannot be had, or do not fit.
     """
     complete = arguments(name, arguments_given)
-    if not isinstance(num_classes, int) or num_classes < 2:
-        raise PixelwiseError(f"num_classes is {num_classes!r}; expected 2 or more, as the background counts as one.")
     try:
-        module = architecture(name).factory(num_classes=num_classes, **complete)
+        classes = operator.index(num_classes)  # NumPy's whole numbers, too
+    except TypeError:
+        classes = 0
+    if classes < 2:
+        raise PixelwiseError(
+            f"num_classes is {num_classes!r}; expected 2 or more, a whole number, as the background counts as one."
+        )
+    try:
+        module = architecture(name).factory(num_classes=classes, **complete)
     except _UNFIT as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise PixelwiseError(f"{name} cannot be built with {dict(arguments_given or {})}: {reason}.") from error
