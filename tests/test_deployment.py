@@ -289,6 +289,17 @@ def test_a_place_that_cannot_be_written_to_is_seen_before_the_work(tmp_path: Pat
     assert err == "pixelwise: The directory locked cannot be written to.\n"
 
 
+def test_a_model_that_calls_itself_a_path_does_not_choose_where_its_export_goes(tmp_path: Path):
+    (tmp_path / "here").mkdir()
+    model = tmp_path / "model"
+    shutil.copytree(ORIGINAL.path, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "name": "../elsewhere"}))
+    out, _ = pixelwise("export", str(model), cwd=tmp_path / "here")
+    assert out.endswith("-> elsewhere-fp32\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "model"]
+
+
 def test_an_exported_model_is_no_start_for_anything_else(tmp_path: Path):
     to_openvino(ORIGINAL, tmp_path / "new", precision="fp32")
     exported = read_bundle(tmp_path / "new")

@@ -77,7 +77,8 @@ def export(
     if precision not in FORMS[form]:
         raise PixelwiseError(f"--to {form} takes --precision {' or '.join(FORMS[form])}; {precision} goes to openvino.")
     bundle = load_bundle(model)
-    usual = f"{bundle.config.name}{_SUFFIXES[form]}" if form in _SUFFIXES else f"{bundle.config.name}-{precision}"
+    name = Path(bundle.config.name).name  # a model may call itself anything, and is not to choose the directory
+    usual = f"{name}{_SUFFIXES[form]}" if form in _SUFFIXES else f"{name}-{precision}"
     target = out or Path(usual)
     if form != "openvino":
         print(f"-> {to_file(bundle, target, form, force=force)}")
