@@ -180,6 +180,20 @@ def test_a_run_that_goes_on_keeps_its_recipe_and_its_reasons(folder: Path, tmp_p
     assert reasons(again) == reasons(plan)
 
 
+def test_a_run_goes_on_by_its_directory_alone(folder: Path, tmp_path: Path):
+    plan = planned(folder, "batch_size=2")
+    (tmp_path / "run").mkdir()
+    plan.write(RunDirectory(tmp_path / "run"))
+    assert make(Request(None, None, run=tmp_path / "run", resume=True), processes=1, watcher=Watcher()) == (
+        plan,
+        tmp_path / "run",
+    )
+    with pytest.raises(RecipeError, match=r"none/recipe\.yaml"):
+        make(Request(None, None, run=tmp_path / "none", resume=True), processes=1, watcher=Watcher())
+    with pytest.raises(RecipeError, match="either a recipe or --data"):
+        make(Request(None, None, run=tmp_path / "run"), processes=1, watcher=Watcher())
+
+
 def test_a_plan_as_a_file_is_the_same_plan(folder: Path):
     plan = planned(folder, "optimizer.lr=0.01")
     with plan.as_file() as path:

@@ -103,6 +103,7 @@ Examples:
   pixelwise train --data photos/ --preview sheet.jpg                 # what the network would see
   pixelwise train --data photos/ --resume                            # after a stop of any kind
   pixelwise train recipes/camvid-unet.yaml --data-root datasets --devices 2
+  pixelwise train --run runs/camvid-unet --data-root datasets --resume
 """
 
 

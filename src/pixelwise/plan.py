@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ class Request:
     """What was asked for on the command line: a recipe or data, and what is to be as given.
 
     Attributes:
-        recipe: a YAML file; or
+        recipe: a YAML file, that of the run where it is to go on and neither this nor data are given; or
         data: a dataset's directory, and with it
         model: an architecture; None for the usual one.
         layout: how the data lie on disk; "auto", as None, recognises it.
@@ -122,6 +122,8 @@ def make(request: Request, *, processes: int, watcher: Watcher) -> tuple[Plan, P
     """
     if request.epochs is not None and not 0 < request.epochs < math.inf:
         raise RecipeError(f"--epochs takes a number above 0, not {request.epochs:g}.")
+    if request.recipe is None and request.data is None and request.resume and request.run is not None:
+        request = replace(request, recipe=RunDirectory(request.run).recipe)
     if request.recipe is not None and request.data is None:
         _check_recipe_alone(request)
         plan = plan_from_file(request.recipe, request.overrides)
