@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,28 @@ def test_released_memory_is_taken_again(engines: dict[str, Engine], name: str):
     engines[name].release()
     engines[name].release()
     np.testing.assert_array_equal(engines[name](batch), before)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_one_thread_releases_costs_no_other_its_answer(engines: dict[str, Engine], name: str):
+    engine, failed = engines[name], []
+    batches = [batch_of("chelsea.png", width=width, height=64) for width in (64, 96, 128, 160)]
+    alone = [engine(batch).copy() for batch in batches]
+
+    def use(which: int) -> None:
+        try:
+            for _ in range(25):
+                np.testing.assert_array_equal(engine(batches[which]), alone[which])
+                engine.release()
+        except Exception as error:  # of a thread, pytest would only warn
+            failed.append(error)
+
+    threads = [threading.Thread(target=use, args=(which,)) for which in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
 
 
 @pytest.mark.parametrize("name", NAMES)

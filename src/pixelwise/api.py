@@ -42,7 +42,7 @@ def load(
         size: longer side at which photos are shown to the network, in pixels, or "native"; None for the model's own.
         flip: average with the answer for the mirrored photo.
         tiling: how photos larger than one tile are cut.
-        streams: how many threads may call it at once; see `pixelwise.engine.load_engine`.
+        streams: how many calls are computed at once; threads may be more; see `pixelwise.engine.load_engine`.
 
     Raises:
         BundleError: there is no such model, or it is damaged.

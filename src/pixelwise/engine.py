@@ -6,6 +6,7 @@ is installed, for models in training and for graphics cards. `docs/engines.md` h
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -235,7 +236,8 @@ class OpenVINOEngine:
     def release(self) -> None:
         """See `Engine`. With several streams nothing is given back, as others may be computing."""
         if self._streams == 1:
-            self._compiled.release_memory()
+            with contextlib.suppress(RuntimeError):  # another thread computes; it gives back both, at its end
+                self._compiled.release_memory()
 
 
 def graph_operations(model: Path, height: int, width: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
