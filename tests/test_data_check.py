@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ from PIL import Image
 
 from pixelwise.data import Dataset, open_dataset
 from pixelwise.data.sample import Sample
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, RecipeError
+from pixelwise.labels import ClassTable
 
 pytest.importorskip("torch")
 
 from pixelwise.data.loader import class_pixels
-from pixelwise.data_check import check_data
+from pixelwise.data_check import check_data, common_classes
 from pixelwise.plan import Request, make
 from pixelwise.watcher import Watcher
 from small_runs import Listener, small_dataset
@@ -75,3 +77,27 @@ def test_warnings_are_said_and_stop_nothing(voc: Path):
     assert watcher.said[0] == "Warning: No photo shows the class aeroplane."
     assert watcher.said[-1] == f"And 14 more warnings; `pixelwise doctor {voc}` shows all, with pictures."
     assert len(watcher.said) == 5
+
+
+CLASSES = ClassTable(("sky", "car"), ((0, 0, 0), (9, 9, 9)))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (replace(CLASSES, names=("sky", "cat")), "class 1 is car in one and cat in another"),
+        (
+            ClassTable((*CLASSES.names, "cat"), (*CLASSES.colours, (5, 5, 5))),
+            "class 2 is none in one and cat in another",
+        ),
+        (replace(CLASSES, ignore_index=2), "255 is ignored in one and 2 in another"),
+        (replace(CLASSES, colours=((0, 0, 0), (8, 8, 8))), "the same names have different colours"),
+    ],
+)
+def test_datasets_that_cannot_train_one_model_are_told_by_what_differs(voc: Path, other: ClassTable, message: str):
+    one, another = InMemory(opened(voc, "train")), InMemory(opened(voc, "val"))
+    one.classes, another.classes = CLASSES, CLASSES
+    assert common_classes([one, another]) == CLASSES
+    another.classes = other
+    with pytest.raises(RecipeError, match=f"cannot train one model: {message}"):
+        common_classes([one, another])

@@ -85,6 +85,10 @@ def test_everything_is_saved_under_the_stem_of_the_photo(tmp_path: Path):
     assert json.loads(files[3].read_text(encoding="utf-8")) == result.to_json()
 
 
+def test_what_to_write_may_come_one_by_one(tmp_path: Path):
+    assert len(small().save(tmp_path, what=iter(SAVEABLE))) == len(SAVEABLE)  # type: ignore[arg-type]
+
+
 def test_the_mask_is_a_palette_png_in_the_colours_of_the_classes(tmp_path: Path):
     (path,) = small().save(tmp_path, what=["mask"])
     with Image.open(path) as image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,9 +41,22 @@ def common_classes(datasets: Sequence[Dataset]) -> ClassTable:
         RecipeError: they have different ones.
     """
     classes = datasets[0].classes
-    if any(dataset.classes != classes for dataset in datasets):
-        raise RecipeError("The recipe's datasets have different class tables; they cannot train one model.")
+    for dataset in datasets:
+        if dataset.classes != classes:
+            raise RecipeError(
+                "The datasets, or their splits, have different classes, and cannot train one model: "
+                f"{_difference(classes, dataset.classes)}."
+            )
     return classes
+
+
+def _difference(one: ClassTable, other: ClassTable) -> str:
+    for label, (here, there) in enumerate(itertools.zip_longest(one.names, other.names)):
+        if here != there:
+            return f"class {label} is {here or 'none'} in one and {there or 'none'} in another"
+    if one.ignore_index != other.ignore_index:
+        return f"{one.ignore_index} is ignored in one and {other.ignore_index} in another"
+    return "the same names have different colours"
 
 
 def check_data(

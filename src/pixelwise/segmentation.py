@@ -205,6 +205,7 @@ def output_paths(
     """
     if isinstance(what, str):
         raise ValueError(f"what is {what!r}; expected a sequence such as {tuple(what.split(','))!r}")
+    what = tuple(what)  # a generator can be gone through only once
     unknown = [kind for kind in what if kind not in SAVEABLE]
     if unknown:
         raise ValueError(f"cannot save {', '.join(map(repr, unknown))}; expected some of {', '.join(SAVEABLE)}")

@@ -5,8 +5,8 @@ The layout: `NAME.json` and its photo in one folder, or in folders `train/`, `va
 
 Classes: the background, then all labels below the directory, sorted. Labelme's own `_background_` and `__ignore__` mean
 what they say. Pixels that no shape covers are background; of two shapes that overlap, the later in the file lies above,
-as in Labelme's own export to VOC. Polygons, rectangles, circles and masks are drawn. A line or a point covers no
-pixels: such a file is refused rather than read without it.
+as in Labelme's own export to VOC. Polygons, rectangles, turned or not, circles and masks are drawn. A line or a point
+covers no pixels: such a file is refused rather than read without it.
 
 Where there are no folders, or none for validation, a fifth of the photos is held out.
 
@@ -41,7 +41,7 @@ from pixelwise.masks import read_index_mask
 _FOLDERS = ("train", "val", "test")
 _BACKGROUND, _IGNORE = "_background_", "__ignore__"
 _PHOTO_SUFFIXES = tuple(written for suffix in sorted(SUPPORTED_SUFFIXES) for written in (suffix, suffix.upper()))
-_POINTS = {"polygon": 3, "rectangle": 2, "circle": 2, "mask": 2}
+_POINTS = {"polygon": 3, "rectangle": 2, "oriented_rectangle": 4, "circle": 2, "mask": 2}
 
 
 @dataclass(frozen=True, slots=True)
