@@ -260,6 +260,7 @@ def test_comparing_with_another_size_and_with_itself(tmp_path: Path):
     assert err == ""
     assert "default and default #2 answer alike on these 2 photos." in out
     assert "ms: a photo's pixels to its mask, median, onnxruntime, fp32." in out
+    assert "Of each model there is one training: the intervals speak of other photos, not of its next training." in out
     saved = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert [model["name"] for model in saved["models"]] == ["default", "coarse", "default #2"]
     assert [standing["figures"]["pixel_accuracy"]["value"] == 1 for standing in saved["standings"]] == [

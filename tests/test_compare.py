@@ -222,6 +222,21 @@ def test_several_trainings_count_with_their_mean_and_their_spread():
     assert pair.mean_iou.estimate == pytest.approx(found.evaluations[3].scores.mean_iou - np.mean(means))
 
 
+@pytest.mark.parametrize(
+    ("recipes", "said"),
+    [
+        ("ABC", "Of each model there is one training: the intervals speak of other photos, not of its next training."),
+        ("AAB", "Of model 2 there is one training: the intervals speak of other photos, not of its next training."),
+        ("ABCC", "Of model 0 and model 1 there is one training: the intervals speak of"),
+        ("AABB", "The intervals speak of other photos and of other trainings of the same recipes."),
+    ],
+)
+def test_it_is_said_where_an_interval_knows_nothing_of_other_trainings(recipes: str, said: str):
+    made = contenders(*(0.5 + 0.1 * i for i in range(len(recipes))))
+    named = [replace(each, name=f"model {i}", recipe=recipes[i], seed=i) for i, each in enumerate(made)]
+    assert compare(named, Truth(photos=2)).scope().startswith(said)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_trainings_of_two_recipes_are_drawn_independently(order: tuple[int, ...]):
     one, other = contenders(1.0, 2.0, 3.0), contenders(1.1, 2.1, 3.1)

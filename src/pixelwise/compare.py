@@ -127,6 +127,14 @@ class Comparison:
         best = max(range(len(means)), key=lambda i: -math.inf if math.isnan(means[i]) else means[i])
         return [self._verdict(pair) for pair in self.pairs if best in (pair.better, pair.worse)]
 
+    def scope(self) -> str:
+        """A sentence on what the intervals speak of: another training moves a figure, too, which one cannot show."""
+        once = [standing.name for standing in self.standings if len(standing.members) == 1]
+        if not once:
+            return "The intervals speak of other photos and of other trainings of the same recipes."
+        who = "each model" if len(once) == len(self.standings) else " and ".join(once)
+        return f"Of {who} there is one training: the intervals speak of other photos, not of its next training."
+
     def _verdict(self, pair: Pair) -> str:
         better, worse = (self.standings[i].name for i in (pair.better, pair.worse))
         count = len(self.evaluations[0].ids)

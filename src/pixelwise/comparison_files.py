@@ -201,16 +201,11 @@ def duration(seconds: float | None) -> str:
 
 def _explanation(comparison: Comparison) -> str:
     several = any(len(standing.members) > 1 for standing in comparison.standings)
-    seeds = (
-        "Several trainings of one recipe count as one model, with the mean of their figures; its intervals speak of "
-        "other photos and of other trainings."
-        if several
-        else "The intervals speak of other photos, not of another training of the same recipe."
-    )
+    seeds = "Several trainings of one recipe count as one model, with the mean of their figures. " if several else ""
     return (
-        f"{seeds} ms: from a photo's pixels to its mask, median (quartiles), on this machine. memory: the most that a "
-        "process has which loads the model and segments one photo. size: of its files. multiply-adds: for one photo, "
-        "at the size at which the model sees it."
+        f"{seeds}{comparison.scope()} ms: from a photo's pixels to its mask, median (quartiles), on this machine. "
+        "memory: the most that a process has which loads the model and segments one photo. size: of its files. "
+        "multiply-adds: for one photo, at the size at which the model sees it."
     )
 
 

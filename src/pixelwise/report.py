@@ -170,6 +170,7 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     out.print("\n".join(shown), soft_wrap=True)
     if len(shown) < len(comparison.pairs):
         out.print(f"The other {len(comparison.pairs) - len(shown)} pairs: --html or --save.")
+    out.print(comparison.scope(), soft_wrap=True)
     print_failures(err, failed, photos, "measured and are in no figure")
 
 
