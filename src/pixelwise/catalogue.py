@@ -137,9 +137,9 @@ def model_path(model: str | Path) -> Path:
             f"{name} is an architecture that has to be trained first, with `pixelwise train`; ready to use are: "
             f"{', '.join(known)}."
         )
+    there = f"built in: {', '.join(model_names()) or 'none'}; pretrained: {', '.join(pretrained_names()) or 'none'}."
     raise BundleError(
-        f"There is no model {name!r}: no directory of that name; {did_you_mean(name, known, most=2)}Built in: "
-        f"{', '.join(model_names()) or 'none'}; pretrained: {', '.join(pretrained_names()) or 'none'}."
+        f"There is no model {name!r}: no directory of that name; {did_you_mean(name, known, there, most=2)}"
     )
 
 

@@ -44,12 +44,12 @@ class OutputError(PixelwiseError):
     """A result that cannot be written, or that would overwrite another."""
 
 
-def did_you_mean(name: str, known: Sequence[str], *, most: int = 3) -> str:
-    """For a message about an unknown name: "did you mean A or B? ", or nothing where no known one is close."""
+def did_you_mean(name: str, known: Sequence[str], then: str, *, most: int = 3) -> str:
+    """The end of a message about an unknown name: "did you mean A or B? Then", or "then" where none is close."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=most)
-    return f"did you mean {' or '.join(close)}? " if close else ""
+    return f"did you mean {' or '.join(close)}? {then[0].upper()}{then[1:]}" if close else then
 
 
 def needs_train_extra(what: str) -> AbstractContextManager[None]:

@@ -112,8 +112,8 @@ def fetch(
         OutputError: the directory cannot be written to.
     """
     if name not in archives:
-        meant = did_you_mean(name, sorted(archives))
-        raise DataError(f"There is no dataset {name!r} to fetch; {meant}There are: {', '.join(sorted(archives))}.")
+        there = did_you_mean(name, sorted(archives), f"there are: {', '.join(sorted(archives))}.")
+        raise DataError(f"There is no dataset {name!r} to fetch; {there}")
     if name == "sbd":
         _check_ready_for_sbd(directory)
     try:

@@ -43,9 +43,8 @@ def match_classes(
         *((name, dataset.names, "the dataset's") for name in given.values()),
     ]:
         if name not in known:
-            raise DataError(
-                f"{name!r} is none of {whose} classes; {did_you_mean(name, known)}there are: {', '.join(known)}."
-            )
+            there = did_you_mean(name, known, f"there are: {', '.join(known)}.")
+            raise DataError(f"{name!r} is none of {whose} classes; {there}")
     rest = given.pop(REST, None)
     targets = {name: given.get(name, name if name in dataset.names else rest) for name in model.names}
     left = [name for name, target in targets.items() if target is None]

@@ -212,6 +212,6 @@ def _submodule(module: nn.Module, name: str) -> nn.Module:
     if name not in names:
         there = ", ".join(part for part in names if part.count(".") < 2)
         raise RecipeError(
-            f"model.freeze names {name!r}, which the network lacks; {did_you_mean(name, names)}it has: {there}."
+            f"model.freeze names {name!r}, which the network lacks; {did_you_mean(name, names, f'it has: {there}.')}"
         )
     return module.get_submodule(name)

@@ -145,7 +145,7 @@ def test_an_unknown_name_is_answered_with_the_names():
 
 
 def test_a_name_like_none_is_answered_with_the_names_only():
-    with pytest.raises(PixelwiseError, match=r"no architecture 'qqq'; There are: .*made"):
+    with pytest.raises(PixelwiseError, match=r"no architecture 'qqq'; there are: .*made"):
         build("qqq", num_classes=2)
 
 

@@ -107,8 +107,8 @@ class _Reader:
     def read(self, raw: Mapping[Any, Any]) -> Stated:
         for key in raw:
             if key not in KEYS:
-                meant = did_you_mean(str(key), KEYS)
-                raise DataError(f"{self.path} has an unknown key `{key}`; {meant}it may have: {', '.join(KEYS)}.")
+                allowed = did_you_mean(str(key), KEYS, f"it may have: {', '.join(KEYS)}.")
+                raise DataError(f"{self.path} has an unknown key `{key}`; {allowed}")
         given = {key: value for key, value in raw.items() if value is not None}
         names = self.names(given)
         kind, mapping, rest = self.mapping(given)
@@ -219,9 +219,8 @@ class _Reader:
         splits: dict[str, tuple[str, ...]] = {}
         for name, ids in value.items():
             if name not in _SPLITS:
-                raise self.wrong(
-                    "splits", f"has {name!r}; {did_you_mean(str(name), _SPLITS)}it may have train, val, test"
-                )
+                allowed = did_you_mean(str(name), _SPLITS, "it may have train, val, test")
+                raise self.wrong("splits", f"has {name!r}; {allowed}")
             if not isinstance(ids, list) or not ids or any(isinstance(entry, list | dict) for entry in ids):
                 raise self.wrong(f"splits.{name}", "has to be a list of ids")
             splits[name] = tuple(map(str, ids))
@@ -269,11 +268,8 @@ def stated_encoding(stated: Stated) -> tuple[Encoding, tuple[str, ...]]:
             return names.index(target)
         if isinstance(target, int) and 0 <= target < len(names):
             return target
-        meant = did_you_mean(str(target), names)
-        raise DataError(
-            f"{stated.path}: `mapping` gives a value to {target!r}, which is no class; {meant}there are: "
-            f"{', '.join(names)}, and ignore."
-        )
+        there = did_you_mean(str(target), names, f"there are: {', '.join(names)}, and ignore.")
+        raise DataError(f"{stated.path}: `mapping` gives a value to {target!r}, which is no class; {there}")
 
     encoding = Encoding(
         kind=stated.kind or "value",

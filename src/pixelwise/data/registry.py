@@ -140,8 +140,8 @@ def open_dataset(
 
 def _reader(layout: str) -> Reader:
     if layout not in _ENTRIES:
-        meant = did_you_mean(layout, layout_names())
-        raise DataError(f"There is no dataset layout {layout!r}; {meant}There are: {', '.join(layout_names())}.")
+        there = did_you_mean(layout, layout_names(), f"there are: {', '.join(layout_names())}.")
+        raise DataError(f"There is no dataset layout {layout!r}; {there}")
     return _ENTRIES[layout].reader
 
 

@@ -46,8 +46,8 @@ def create_encoder(name: str) -> nn.Module:
 def _check_pyramid(name: str) -> None:
     """See that a network gives maps (B, C, H / s, W / s), each s twice the one before, for any size of photo."""
     if not timm.is_model(name):  # nor is an address: timm would fetch or read what a recipe or a model names there
-        meant = did_you_mean(name, timm.list_models())
-        raise PixelwiseError(f"timm has no encoder {name!r}; {meant}`timm.list_models()` lists what it has.")
+        there = did_you_mean(name, timm.list_models(), "`timm.list_models()` lists what it has.")
+        raise PixelwiseError(f"timm has no encoder {name!r}; {there}")
     try:
         with torch.device("meta"):  # shapes only
             probe = timm.create_model(name, features_only=True, pretrained=False).eval()

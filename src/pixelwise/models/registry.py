@@ -129,8 +129,8 @@ def architecture(name: str) -> Architecture:
         PixelwiseError: there is no such architecture; the message lists close names, and all of them.
     """
     if name not in _ARCHITECTURES:
-        meant = did_you_mean(name, names())
-        raise PixelwiseError(f"There is no architecture {name!r}; {meant}There are: {', '.join(names())}.")
+        there = did_you_mean(name, names(), f"there are: {', '.join(names())}.")
+        raise PixelwiseError(f"There is no architecture {name!r}; {there}")
     return _ARCHITECTURES[name]
 
 
