@@ -149,7 +149,14 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     out, err = console(), console(stderr=True)
     failed, photos = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
     # Without lines between the columns there is room for a model's name, which may be long.
-    table = Table(title=f"{photos} photos", title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"{photos} photos",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("model", overflow="fold")
     for heading in ("mean IoU", "95 % interval", "ms", "memory", "params", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
