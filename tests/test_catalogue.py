@@ -49,7 +49,9 @@ def test_a_model_in_a_directory_called_like_a_built_in_one_comes_first(tmp_path:
 
 @pytest.mark.parametrize("name", ["resnet", "defaul", "x" * 5000, "a/b", "bad\0name"])
 def test_an_unknown_name_is_answered_with_those_there_are(name: str):
-    with pytest.raises(BundleError, match=r"There is no model .*[bB]uilt in: .*\bdefault\b.*pretrained: .*fcn_resnet50"):
+    with pytest.raises(
+        BundleError, match=r"There is no model .*[bB]uilt in: .*\bdefault\b.*pretrained: .*fcn_resnet50"
+    ):
         find_model(name)
 
 

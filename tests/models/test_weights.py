@@ -38,6 +38,24 @@ def test_counters_of_batches_may_be_missing(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda module: nn.DataParallel(module).state_dict(),
+        lambda module: torch.compile(module).state_dict(),
+        lambda module: torch.compile(nn.DataParallel(module)).state_dict(),
+        lambda module: {"epoch": 3, "state_dict": module.state_dict()},
+        lambda module: {"epoch": 3, "model": nn.DataParallel(module).state_dict(), "optimizer": {"state": {}}},
+    ],
+    ids=["DataParallel", "compile", "both", "checkpoint", "checkpoint of DataParallel"],
+)
+def test_what_training_code_wraps_around_a_network_is_taken_off(wrap, tmp_path: Path):
+    given, module = network(1), network(2)
+    torch.save(wrap(given), tmp_path / "weights.pth")
+    load_weights(module, tmp_path / "weights.pth")
+    assert all(torch.equal(tensor, given.state_dict()[key]) for key, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda state: state.pop("1.bias"), "lacks '1.bias'"),

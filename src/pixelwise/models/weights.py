@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +16,9 @@ from torchvision.models import get_weight
 from pixelwise.errors import PixelwiseError
 
 State = dict[str, Tensor]
+
+_CHECKPOINT_KEYS = ("state_dict", "model")
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 @runtime_checkable
@@ -186,6 +189,9 @@ def torchvision_state(name: str) -> State:
 def read_state(path: Path) -> State:
     """The tensors of a safetensors file, or of a state dict that `torch.load(weights_only=True)` reads.
 
+    What training code wraps around a network is taken off: a checkpoint's `state_dict` or `model`, and what
+    DataParallel and `torch.compile` put before each name.
+
     Raises:
         PixelwiseError: there is no such file, or it holds anything else.
     """
@@ -193,13 +199,20 @@ def read_state(path: Path) -> State:
         raise PixelwiseError(f"There is no weights file {path}.")
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            content: Any = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise PixelwiseError(
             f"{path} is not a state dict that can be loaded safely ({type(error).__name__})."
         ) from error
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+    if isinstance(content, dict):
+        content = next((content[key] for key in _CHECKPOINT_KEYS if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise PixelwiseError(f"{path} holds no plain state dict of tensors.")
-    return dict(state)
+    state: State = dict(content)
+    while wrapper := next((each for each in _WRAPPERS if state and all(key.startswith(each) for key in state)), ""):
+        state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    return state
