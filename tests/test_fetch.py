@@ -220,11 +220,12 @@ def test_sbd_adds_its_masks_to_voc_but_not_those_of_val(server: Server, tmp_path
     members |= {f"{voc}/ImageSets/Segmentation/{n[2:]}.txt": f"{n}\n".encode() for n in names[:2]}
     masks = {f"benchmark_RELEASE/dataset/cls/{name}.mat": mat([[0, 20, 1], [0, 3, 3]]) for name in names}
     archives = {
-        "voc2012": (server.archive("voc.tar", members, "VOCdevkit"),),
+        "voc2012": (server.archive("voc.tar", members, ARCHIVES["voc2012"][0].folder),),
         "sbd": (server.archive("benchmark.tgz", masks, f"{voc}/SegmentationClassAug"),),
     }
     with pytest.raises(DataError, match=rf"VOC 2012, which is not in .*; first: pixelwise fetch voc2012 {tmp_path}"):
         fetch("sbd", tmp_path, archives=archives)
+    (tmp_path / "VOCdevkit" / "VOC2007").mkdir(parents=True)  # of another year, which is not what is asked for
     fetch("voc2012", tmp_path, archives=archives)
     assert splits("voc", tmp_path) == ["train", "val"]
     fetch("sbd", tmp_path, archives=archives)

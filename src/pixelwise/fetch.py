@@ -72,7 +72,7 @@ ARCHIVES: Mapping[str, tuple[Archive, ...]] = {
         Archive(
             "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
             "6cd6e144f989b92b3379bac3b3de84fd",
-            "VOCdevkit",
+            "VOCdevkit/VOC2012",  # the other years' lie beside it
         ),
     ),
     "sbd": (
@@ -225,7 +225,9 @@ def _unpack(path: Path, directory: Path, archive: Archive) -> None:
         found = Path(temporary) / archive.folder
         if not found.is_dir():
             raise DataError(f"{path} holds no folder {archive.folder}; delete it, and fetch again.")
-        found.rename(directory / archive.folder)
+        target = directory / archive.folder
+        target.parent.mkdir(parents=True, exist_ok=True)
+        found.rename(target)
 
 
 @contextmanager
