@@ -198,6 +198,25 @@ def test_roboflows_folders_and_its_grouping_category(write: Any):
     assert (dataset[0].mask == 1).all()
 
 
+def test_a_category_called_background_is_the_background(write: Any):
+    content = annotated(
+        {"category_id": 5, "segmentation": box(0, 0, 6, 4)},
+        {"category_id": 0, "segmentation": box(0, 0, 1, 4)},
+        photos=2,
+    )
+    content["categories"] = [{"id": 5, "name": "leaf"}, {"id": 0, "name": "Background"}]
+    dataset = open_dataset("coco_json", write(content), "train")
+    assert dataset.classes.names == ("background", "leaf")
+    assert dataset[0].mask.tolist() == [[0, 1, 1, 1, 1, 1]] * 4
+
+
+def test_names_that_make_no_classes_are_told_with_their_file(write: Any):
+    content = annotated(photos=2)
+    content["categories"] = [{"id": 5, "name": "leaf"}, {"id": 6, "name": "leaf"}]
+    with pytest.raises(DataError, match=r"coco\.json: The class table names leaf more than once"):
+        open_dataset("coco_json", write(content), "train")
+
+
 def test_a_single_file_is_divided(write: Any):
     root = write(annotated(photos=10))
     assert recognise(root) == "coco_json"

@@ -83,6 +83,14 @@ def test_labelmes_own_labels_mean_what_they_say(write: Any):
     assert mask_of(root)[0] == [0, 1, 1, 1, 1, 255]
 
 
+def test_the_background_may_be_labelled_by_its_plain_name_and_no_label_may_be_empty(write: Any):
+    root = write(shape("car", [[0, 0], [6, 4]], "rectangle"), shape("background", [[0, 0], [1, 1]], "rectangle"))
+    assert open_dataset("labelme", root, "train").classes.names == ("background", "car")
+    assert mask_of(root)[0] == [0, 1, 1, 1, 1, 1]
+    with pytest.raises(DataError, match=r"a\.json .*\(a polygon has no label\)"):
+        mask_of(write(shape(" ", SQUARE)))
+
+
 @pytest.mark.parametrize("kind", ["line", "linestrip", "point", "points"])
 def test_what_covers_no_pixels_is_refused(write: Any, kind: str):
     root = write(shape("crack", [[0, 0], [5, 3]], kind))

@@ -8,9 +8,9 @@ Three layouts:
 - A single JSON file beside `images/`.
 
 Classes: the background, then the categories in the order of their ids, which may have gaps. A category that only groups
-others, as Roboflow writes it (its own `supercategory` is "none"), is no class. Pixels that no object covers are
-background. Where objects overlap, the smaller lies over the larger; of two equal ones the later in the file lies above.
-Crowds (`iscrowd`) are ignored where no object lies over them.
+others, as Roboflow writes it (its own `supercategory` is "none"), is no class; one called background is class 0. Pixels
+that no object covers are background. Where objects overlap, the smaller lies over the larger; of two equal ones the
+later in the file lies above. Crowds (`iscrowd`) are ignored where no object lies over them.
 
 Where there is no split for validation, a fifth of the photos of `train`, or of the single file, such as CVAT's
 `instances_default.json`, is held out.
@@ -39,7 +39,7 @@ from pixelwise.data.runs import decode_runs, read_runs
 from pixelwise.data.sample import check_split
 from pixelwise.data.splits import VAL_SPLITS, with_validation
 from pixelwise.decoding import DEFAULT_LIMITS, check_pixels
-from pixelwise.errors import DataError, ImageError, MaskError
+from pixelwise.errors import DataError, ImageError, MaskError, PixelwiseError
 from pixelwise.labels import ClassTable
 
 _ROBOFLOW = "_annotations.coco.json"
@@ -87,6 +87,8 @@ class COCOAnnotations(Pairs):
             photos = _photos(content)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{source.annotations} is not as COCO's annotations are ({error!r}).") from error
+        except PixelwiseError as error:  # of the class table
+            raise DataError(f"{source.annotations}: {error}") from error
         if split in ("train", "val") and not any(name in sources for name in VAL_SPLITS):
             ids = with_validation({whole: list(photos)}, whole=whole).get(split, [])
             photos = {name: photos[name] for name in ids}
@@ -175,9 +177,10 @@ def _categories(categories: list[dict[str, Any]]) -> tuple[dict[int, int], Class
         for entry in categories
         if not (entry.get("supercategory") == "none" and entry["name"] in groups)
     }
-    ids = {category: label for label, category in enumerate(sorted(named), start=1)}
-    names = tuple(named[category] for category in ids)
-    return ids, ClassTable(("background", *names), ((0, 0, 0), *distinct_colours(len(names))))
+    own = [category for category in sorted(named) if named[category].lower() != "background"]
+    names = tuple(named[category] for category in own)
+    table = ClassTable(("background", *names), ((0, 0, 0), *distinct_colours(len(names))))
+    return dict.fromkeys(named, 0) | {category: label for label, category in enumerate(own, start=1)}, table
 
 
 def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:

@@ -4,9 +4,9 @@ The layout: `NAME.json` and its photo in one folder, or in folders `train/`, `va
 `imagePath` names, or else has the JSON's name; a copy in `imageData` is not read.
 
 Classes: the background, then all labels below the directory, sorted. Labelme's own `_background_` and `__ignore__` mean
-what they say. Pixels that no shape covers are background; of two shapes that overlap, the later in the file lies above,
-as in Labelme's own export to VOC. Polygons, rectangles, turned or not, circles and masks are drawn. A line or a point
-covers no pixels: such a file is refused rather than read without it.
+what they say, and so does `background`. Pixels that no shape covers are background; of two shapes that overlap, the
+later in the file lies above, as in Labelme's own export to VOC. Polygons, rectangles, turned or not, circles and masks
+are drawn. A line or a point covers no pixels: such a file is refused rather than read without it.
 
 Where there are no folders, or none for validation, a fifth of the photos is held out.
 
@@ -39,7 +39,7 @@ from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
 
 _FOLDERS = ("train", "val", "test")
-_BACKGROUND, _IGNORE = "_background_", "__ignore__"
+_BACKGROUND, _IGNORE = ("_background_", "background"), "__ignore__"
 _PHOTO_SUFFIXES = tuple(written for suffix in sorted(SUPPORTED_SUFFIXES) for written in (suffix, suffix.upper()))
 _POINTS = {"polygon": 3, "rectangle": 2, "oriented_rectangle": 4, "circle": 2, "mask": 2}
 
@@ -81,11 +81,11 @@ class Labelme(Pairs):
         paths = _paths(root)
         check_split(split, sorted(paths), root=root)
         files = {path: _read(path) for path in sorted({path for group in paths.values() for path in group})}
-        labels = {shape.label for file in files.values() for shape in file.shapes} - {_BACKGROUND, _IGNORE}
+        labels = {shape.label for file in files.values() for shape in file.shapes} - {*_BACKGROUND, _IGNORE}
         table = ClassTable(("background", *sorted(labels)), ((0, 0, 0), *distinct_colours(len(labels))))
         self._files = [files[path] for path in paths[split]]
         self._label_ids = {name: index for index, name in enumerate(table.names)}
-        self._label_ids |= {_BACKGROUND: 0, _IGNORE: table.ignore_index}
+        self._label_ids |= {**dict.fromkeys(_BACKGROUND, 0), _IGNORE: table.ignore_index}
         super().__init__(
             classes=table,
             split=split,
@@ -162,6 +162,8 @@ def _read(path: Path) -> _File:
 
 def _read_shape(entry: Mapping[str, Any]) -> _Shape:
     label, kind = str(entry["label"]), str(entry.get("shape_type") or "polygon")
+    if not label.strip():
+        raise ValueError(f"a {kind} has no label")
     if kind not in _POINTS:
         raise ValueError(f"the {kind} {label!r} covers no pixels: draw it as a polygon, or delete it")
     points = tuple((float(x), float(y)) for x, y in entry["points"])
