@@ -90,6 +90,8 @@ def _trials() -> list[Trial]:
         "segnet-imagenet": ("model.name=segnet", *VGG16_PRETRAINED),
         "fcn8s-imagenet": ("model.name=fcn8s", *VGG16_PRETRAINED),
         "fcn32s-imagenet": ("model.name=fcn32s", *VGG16_PRETRAINED),
+        "fcn_resnet101": ("model.name=fcn_resnet101",),
+        "deeplabv3_resnet101": ("model.name=deeplabv3_resnet101",),
     }
     small = ("unet", "unet-random", "deeplabv3_mobilenet_v3_large")
     datasets = ("pets", "camvid")
