@@ -96,6 +96,15 @@ def test_limits_refuse_and_say_which():
     assert [bool(each.refused) for each in found] == sorted(bool(each.refused) for each in found)
 
 
+def test_what_found_nothing_of_what_is_wanted_is_not_recommended_for_being_fast():
+    blind = training("fast", "camvid", 0.5, thin=0.001, small=0.2)
+    table = {**TABLE, "trainings": [*TABLE["trainings"], blind]}
+    found = {each.name: each.refused for each in advise(Case(aim="thin"), seconds_of_default=0.1, table=table)}
+    assert found["fast"] == "finds none"
+    assert found["unet"] == ""
+    assert not any(each.refused for each in advise(Case(aim="small"), seconds_of_default=0.1, table=table))
+
+
 def test_time_goes_with_this_machine_and_with_the_pixels():
     unet = {each.name: each for each in advise(Case(size=1024), seconds_of_default=0.05, table=TABLE)}["unet"]
     assert unet.seconds == pytest.approx(0.05 * 4)
@@ -253,7 +262,7 @@ def test_that_the_machine_is_busy_is_said(load: float, tmp_path: Path, monkeypat
 
 def test_what_cannot_be_kept_is_said_with_the_nearest(tmp_path: Path):
     out, _ = pixelwise("advise", "--max-latency-ms", "0.01", cwd=tmp_path)
-    assert "Nothing whose accuracy was measured keeps to these limits." in out
+    assert "Nothing that was measured will do within these limits." in out
     assert "The fastest takes about " in out
     out, err = pixelwise("advise", "--images", "0", cwd=tmp_path, status=2)
     assert "--images" in err
@@ -264,7 +273,7 @@ def test_what_is_refused_for_more_than_its_time_is_not_offered_smaller(tmp_path:
     (offered,) = re.findall("(.+), the best that was measured of those, keeps to it with --size", out)
     assert re.search(rf"{offered}\*.* time ", out)
     out, _ = pixelwise("advise", "--max-memory-mb", "1", "--max-latency-ms", "1000000", cwd=tmp_path)
-    assert "Nothing whose accuracy was measured keeps to these limits." in out
+    assert "Nothing that was measured will do within these limits." in out
     assert "The fastest" not in out
     assert "--size" not in out
     pixelwise("advise", "--device", "gpu", "--max-latency-ms", "50", "--max-memory-mb", "1", cwd=tmp_path)

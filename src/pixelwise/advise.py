@@ -28,6 +28,9 @@ AIMS = {
 }
 """What to rank by: in words, its key in the table, and the datasets that have it (none: all)."""
 
+_FINDS_NONE = 0.01
+"""Of an IoU: below it, a training found nothing of what is wanted to speak of."""
+
 DATASETS = {"camvid": "CamVid", "pets": "Oxford-IIIT Pet"}
 
 
@@ -70,7 +73,8 @@ class Candidate:
         seconds: expected for a photo on this machine; None on a GPU.
         memory: bytes, of a process that segments one photo of 512 x 512 pixels.
         parameters: how many.
-        refused: for what it is out of the question, "time", "memory" or "weights"; empty where it is not.
+        refused: for what it is out of the question, "time", "memory" or "weights", or as it "finds none" of what is
+            wanted; empty where it is not.
         behind: by how much the best on a dataset is better, a mean over the datasets it was trained on itself; None
             where nothing was trained.
     """
@@ -189,6 +193,8 @@ def _judged(candidate: Candidate, case: Case) -> Candidate:
         return replace(candidate, refused="memory")
     if case.max_seconds is not None and candidate.seconds is not None and candidate.seconds > case.max_seconds:
         return replace(candidate, refused="time")
+    if candidate.accuracy and max(candidate.accuracy.values()) < _FINDS_NONE:
+        return replace(candidate, refused="finds none")
     return candidate
 
 

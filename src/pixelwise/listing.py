@@ -70,16 +70,18 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
         out.print("\n".join(f"- {reason}" for reason in reasons(best, candidates, case)))
         out.print(f"Start with: {command(best)}", soft_wrap=True)
     else:
-        out.print(Text("Nothing whose accuracy was measured keeps to these limits.", style="bold"))
+        out.print(Text("Nothing that was measured will do within these limits.", style="bold"))
         slow = [each for each in candidates if each.refused == "time"]
         if slow:
             fastest = min(each.seconds for each in slow if each.seconds is not None)
             out.print(
                 f"The fastest takes about {1000 * fastest:.0f} ms for photos of {case.size} x {case.size} pixels."
             )
-        first = next((each for each in slow if each.accuracy), None)
-        if first is not None and (size := largest_size(first, case)):
-            out.print(f"{first.name}, the best that was measured of those, keeps to it with --size {size}.")
+        sizes = [(each.name, largest_size(each, case) or 0) for each in slow if each.accuracy]
+        large = [(name, size) for name, size in sizes if 2 * size >= case.size]  # below that it is another task
+        for name, size in (large or sizes)[:1]:
+            if size:
+                out.print(f"{name}, the best that was measured of those, keeps to it with --size {size}.")
     title = f"\nBy {AIMS[case.aim][0]}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
