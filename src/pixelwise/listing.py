@@ -79,9 +79,9 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
             )
         sizes = [(each.name, largest_size(each, case) or 0) for each in slow if each.accuracy]
         large = [(name, size) for name, size in sizes if 2 * size >= case.size]  # below that it is another task
-        for name, size in (large or sizes)[:1]:
-            if size:
-                out.print(f"{name}, the best that was measured of those, keeps to it with --size {size}.")
+        name, size = next(iter(large or sizes), ("", 0))
+        if size:
+            out.print(f"{name}, the best that was measured of those, keeps to it with --size {size}.")
     title = f"\nBy {AIMS[case.aim][0]}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)

@@ -54,9 +54,9 @@ def test_classes_are_all_labels_sorted_and_shapes_lie_in_the_order_of_the_file(w
 
 def test_a_rectangle_may_be_turned(write: Any):
     turned = [[3.0, 0.0], [5.0, 2.0], [3.0, 4.0], [1.0, 2.0]]
-    dotted = mask_of(write(shape("car", turned, "oriented_rectangle")))
-    assert dotted == mask_of(write(shape("car", turned)))
-    assert dotted[1][2] == dotted[2][3] == 1
+    drawn = mask_of(write(shape("car", turned, "oriented_rectangle")))
+    assert drawn == mask_of(write(shape("car", turned)))
+    assert drawn[1][2] == drawn[2][3] == 1
     with pytest.raises(DataError, match="the oriented_rectangle 'car' has 2 points"):
         mask_of(write(shape("car", turned[:2], "oriented_rectangle")))
 

@@ -200,7 +200,8 @@ def test_a_file_that_holds_no_weights_is_refused(encoder: nn.Module, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"epoch": 3, "state_dict": []}, {"weights": {}}, torch.zeros(3), {0: torch.zeros(3)}]
+    "content",
+    [[1, 2], {"epoch": 3, "state_dict": {}}, {"epoch": 3, "state_dict": []}, torch.zeros(3), {0: torch.zeros(3)}],
 )
 def test_a_file_that_holds_something_else_is_refused(encoder: nn.Module, tmp_path: Path, content: object):
     with pytest.raises(PixelwiseError, match="no plain state dict of tensors"):

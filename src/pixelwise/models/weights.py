@@ -207,7 +207,8 @@ def read_state(path: Path) -> State:
             f"{path} is not a state dict that can be loaded safely ({type(error).__name__})."
         ) from error
     if isinstance(content, dict):
-        content = next((content[key] for key in _CHECKPOINT_KEYS if isinstance(content.get(key), dict)), content)
+        held = (content.get(key) for key in _CHECKPOINT_KEYS)
+        content = next((each for each in held if isinstance(each, dict) and each), content)
     if not isinstance(content, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
     ):
