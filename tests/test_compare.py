@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from pixelwise.compare import Comparison, Contender, compare, disputed, grouped,
 from pixelwise.data import Sample
 from pixelwise.errors import DataError, EngineError, MaskError
 from pixelwise.evaluate import evaluate
-from pixelwise.figures import draws, mean_of_trainings
+from pixelwise.figures import Counts, Draws, draws, mean_of_trainings
 from pixelwise.labels import ClassTable
 from pixelwise.segmenter import Segmenter
 from pixelwise.significance import permutation_test
@@ -83,7 +84,7 @@ def test_differences_are_those_of_the_paired_bootstrap(three: Comparison):
         better, worse = (three.evaluations[three.standings[i].members[0]].per_image for i in (pair.better, pair.worse))
         assert pair.mean_iou == bootstrap_mean_iou_difference(worse, better)
         assert pair.mean_iou.estimate >= 0
-        assert pair.chance == permutation_test([better], [worse])
+        assert pair.chance == permutation_test(better, worse)
     assert [three.standings[i].name for pair in three.pairs for i in (pair.better, pair.worse)][:2] == [
         "noise 0.5 #0",
         "noise 2.0 #1",
@@ -238,27 +239,101 @@ def test_it_is_said_where_an_interval_knows_nothing_of_other_trainings(recipes: 
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
-def test_trainings_of_two_recipes_are_drawn_independently(order: tuple[int, ...]):
+def test_trainings_of_two_recipes_do_not_belong_together_in_pairs(order: tuple[int, ...]):
     one, other = contenders(1.0, 2.0, 3.0), contenders(1.1, 2.1, 3.1)
     both = [replace(one[i], recipe="A", seed=i) for i in range(3)]
     both += [replace(other[i], name=f"other {i}", recipe="B", seed=i) for i in order]
     found = compare(both, Truth())
     (pair,), group = found.pairs, found.standings[0].figures.overall["mean_iou"]
-    width = group.high - group.low  # nearly all of it from the seeds, so that the difference's is larger by sqrt(2)
-    assert pair.mean_iou.high - pair.mean_iou.low == pytest.approx(math.sqrt(2) * width, rel=0.15)
+    # Nearly all doubt is from the seeds. Two as wide ones add up to sqrt(2) of one, and as there are 4 degrees of
+    # freedom and not 2, Student's t reaches to 2.776 and not to 4.303 (any book's table).
+    wide = math.sqrt(2) * 2.776 / 4.303 * (group.high - group.low)
+    assert pair.mean_iou.high - pair.mean_iou.low == pytest.approx(wide, rel=0.1)
 
 
-def test_the_mean_of_trainings_is_that_of_a_loop_over_draws(three: Comparison):
+def test_the_mean_of_trainings_is_that_of_each_draw(three: Comparison):
     parts = [draws(evaluation.counts, resamples=100, seed=5) for evaluation in three.evaluations]
-    found = mean_of_trainings(parts, seed=7)
-    chosen = np.random.default_rng(7).integers(3, size=(100, 3))
+    found = mean_of_trainings(parts)
     for key, values in found.samples.items():
         for resample in (0, 50, 99):
-            drawn = np.stack([parts[run].samples[key][resample] for run in chosen[resample]])
+            drawn = np.stack([part.samples[key][resample] for part in parts])
             np.testing.assert_allclose(values[resample], drawn.mean(axis=0), equal_nan=True)
-    alone = mean_of_trainings(parts[:1], seed=0)
-    for key, values in alone.samples.items():
-        np.testing.assert_array_equal(values, parts[0].samples[key])
+    values = [float(part.estimates["mean_iou"]) for part in parts]
+    assert found.variances["mean_iou"] == pytest.approx(statistics.variance(values) / 3)
+    assert found.doubts["mean_iou"] == pytest.approx((statistics.variance(values) / 3) ** 2 / 2)
+    assert mean_of_trainings(parts[:1]) is parts[0]
+
+
+def test_two_trainings_that_know_next_to_nothing_still_give_fractions():
+    generator = np.random.default_rng(0)
+    apart = mean_of_trainings([draws(counted(10, accuracy, generator), resamples=100) for accuracy in (0.6, 0.9)])
+    value, same = apart.figures().overall["mean_iou"], (apart - apart).figures().overall["mean_iou"]
+    assert (value.low, value.high) == (0, 1)
+    assert (same.low, same.high) == (-1, 1)
+
+
+def counted(photos: int, accuracy: float, generator: np.random.Generator) -> Counts:
+    """Two classes; what is right in a photo spreads a little, and nothing but the confusion matters."""
+    made = np.zeros((photos, 2, 2), np.int64)
+    for i, right in enumerate(np.clip(generator.normal(accuracy, 0.05, photos), 0, 1)):
+        for c in range(2):
+            made[i, c, c] = generator.binomial(500, right)
+            made[i, c, 1 - c] = 500 - made[i, c, c]
+    return Counts(made, np.ones((photos, 2, 2), int), np.ones((photos, 4, 2), int), np.ones((photos, 3, 15)))
+
+
+@pytest.mark.parametrize("trainings", [2, 3])
+def test_of_two_recipes_that_are_alike_few_are_called_different(trainings: int):
+    """Where seeds move the figure more than photos do, and the photos alone would swear to a difference."""
+    generator = np.random.default_rng(trainings)
+
+    def recipe() -> Draws:
+        parts = [counted(40, 0.8 + generator.normal(0, 0.03), generator) for _ in range(trainings)]
+        return mean_of_trainings([draws(part, resamples=100) for part in parts])
+
+    differences = [recipe() - recipe() for _ in range(200)]
+    apart = [each.figures().overall["mean_iou"].low > 0 for each in differences]
+    apart = [
+        each or value.figures().overall["mean_iou"].high < 0 for each, value in zip(apart, differences, strict=True)
+    ]
+    assert np.mean(apart) < 0.085
+    assert np.mean([each.chance("mean_iou") < 0.05 for each in differences]) < 0.085
+    assert np.mean([each.chance("mean_iou") < 0.5 for each in differences]) > 0.3  # nor is nothing ever found
+
+
+def test_a_difference_that_no_seed_makes_is_seen(three: Comparison):
+    made = [replace(each, recipe="A", seed=i) for i, each in enumerate(contenders(0.5, 0.52, 0.51))]
+    made += [replace(each, name=f"other {i}", recipe="B", seed=i) for i, each in enumerate(contenders(2.0, 2.02, 2.01))]
+    found = compare(made, Truth())
+    (pair,) = found.pairs
+    assert pair.told_apart
+    assert "noise 0.5 #0 (3 trainings) is better than other 0 (3 trainings) by" in found.verdicts()[0]
+
+
+def test_what_was_exported_of_a_training_is_no_other_training_of_its_recipe():
+    def config(seed: int, **graph: str) -> BundleConfig:
+        told = {"recipe sha256 but for the seed": "abc", "seed": seed}
+        return BundleConfig("a", "unet", {}, COLOURS, SPEC, told, **graph)
+
+    int8 = {"form": "openvino", "precision": "int8"}
+    configs = [config(0, **int8), config(0), config(1), config(1, **int8)]
+    told = [Contender(name, segmenter(1.0), *seed_of(each)) for name, each in zip("abcd", configs, strict=True)]
+    assert grouped(told) == [("a (2 trainings)", (0, 3)), ("b (2 trainings)", (1, 2))]
+
+
+def test_of_one_photo_there_is_no_interval():
+    found = compare(contenders(0.5, 2.0), Truth(photos=1))
+    (pair,) = found.pairs
+    for each in (pair.mean_iou, found.standings[0].figures.overall["mean_iou"]):
+        assert not math.isnan(each.estimate)
+        assert math.isnan(each.low)
+        assert math.isnan(each.high)
+    assert not pair.told_apart
+    points = 100 * pair.mean_iou.estimate
+    assert found.verdicts() == [
+        f"noise 0.5 #0 and noise 2.0 #1 cannot be told apart on this one photo: {points:.1f} points of mean IoU apart "
+        "(p 1.00)."
+    ]
 
 
 def test_seeds_are_read_from_where_a_model_comes_from():

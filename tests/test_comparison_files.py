@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def costs(count: int = 2) -> list[Cost]:
     return made
 
 
-def written_page(tmp_path: Path, found: Comparison, models: list[Contender]) -> tuple[str, list[str]]:
+def written_page(
+    tmp_path: Path, found: Comparison, models: list[Contender], own: list[Cost] | None = None
+) -> tuple[str, list[str]]:
     asked: list[str] = []
 
     def show(name: str) -> tuple[Sample, list[np.ndarray]]:
@@ -44,7 +47,7 @@ def written_page(tmp_path: Path, found: Comparison, models: list[Contender]) -> 
         sample = Truth()[int(name.rpartition("-")[2])]
         return sample, [model.segmenter.predict(sample.image)[0] for model in models]
 
-    write_page(tmp_path / "page.html", found, costs(), ABOUT, show=show)
+    write_page(tmp_path / "page.html", found, own or costs(), ABOUT, show=show)
     return (tmp_path / "page.html").read_text(encoding="utf-8"), asked
 
 
@@ -93,6 +96,21 @@ def test_the_page_has_all_in_itself(tmp_path: Path) -> None:
         assert told in page.text, told
     value = found.pairs[0].mean_iou
     assert f"+{100 * value.estimate:.1f} (+{100 * value.low:.1f} to +{100 * value.high:.1f})" in page.text
+
+
+def test_what_is_not_known_is_said_to_be_unknown(tmp_path: Path) -> None:
+    """A single photo gives no intervals, and a process that was killed no memory."""
+    found, models = compared(photos=1)
+    unknown = [replace(each, peak_memory=None) for each in costs()]
+    write_json(tmp_path / "all.json", found, unknown, ABOUT)
+    saved = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    assert [model["peak_memory"] for model in saved["models"]] == [None, None]
+    value = saved["pairs"][0]["figures"]["mean_iou"]
+    assert value["value"] > 0
+    assert value["low"] is value["high"] is None
+    page, _ = written_page(tmp_path, found, models, unknown)
+    assert "nan" not in re.sub(r'src="data:[^"]*"', "", page)
+    assert page.count("<td>unknown</td>") == 2 + 2  # memory of both; multiply-adds of one, training time of the other
 
 
 def test_photos_with_most_disagreement_come_first_and_none_twice(tmp_path: Path) -> None:

@@ -65,6 +65,8 @@ def test_json_is_strict_and_has_every_figure(tmp_path: Path) -> None:
     assert saved["photos"][2]["pixel_accuracy"] == pytest.approx(np.trace(measured.per_image[2]) / labelled)
     assert saved["failed"] == [{"id": "bad", "reason": "bad.png is <empty>."}]
     assert saved["conventions"][0]["mean_iou"] == saved["mean_iou"]
+    assert saved["remarks"] == list(measured.scores.remarks(COLOURS))
+    assert "blue" in saved["remarks"][0]
 
 
 def test_csv_has_a_row_a_figure_and_class(tmp_path: Path) -> None:

@@ -96,6 +96,24 @@ def test_a_photo_without_a_labelled_pixel_changes_nothing_and_alone_is_undefined
     assert all(math.isnan(value.estimate) and math.isnan(value.low) for value in alone.overall.values())
 
 
+def test_what_rests_on_a_single_photo_has_no_interval() -> None:
+    """Drawn anew it would be the same photo again, and the interval as wide as a point."""
+    cases = pairs(8)
+    target, answer, _ = cases[3]
+    target[9:20, 10:30] = answer[12:22, 10:30] = 3  # in no other photo
+    found = figures(counted(cases)[0])
+    for key in PER_CLASS:
+        *others, last = found.per_class[key]
+        assert all(each.low < each.estimate < each.high for each in others)
+        assert not math.isnan(last.estimate)
+        assert math.isnan(last.low)
+        assert math.isnan(last.high)
+    assert found.overall["mean_iou"].low < found.overall["mean_iou"].high
+    for value in figures(counted(cases[3:4])[0]).overall.values():
+        assert not math.isnan(value.estimate)
+        assert not value.is_known
+
+
 def test_too_few_draws_are_refused() -> None:
     with pytest.raises(PixelwiseError, match="at least 100"):
         figures(counted(pairs(2))[0], resamples=99)

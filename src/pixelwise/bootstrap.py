@@ -17,7 +17,10 @@ _BLOCK_WEIGHTS = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and its 95 % percentile interval; all nan where the figure is undefined.
+    """A figure and its 95 % percentile interval.
+
+    All are nan where the figure is undefined; low and high where it rests on a single photo, which says nothing of
+    others.
 
     Attributes:
         estimate: the figure on the images themselves.
@@ -31,7 +34,17 @@ class Interval:
 
     def __str__(self) -> str:
         """The interval to read, without the figure."""
-        return "undefined" if math.isnan(self.low) else f"{self.low:.3f} to {self.high:.3f}"
+        return f"{self.low:.3f} to {self.high:.3f}" if self.is_known else "undefined"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it has ends."""
+        return not math.isnan(self.low)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Its ends, to draw; the figure itself where it has none."""
+        return (self.low, self.high) if self.is_known else (self.estimate, self.estimate)
 
     def to_json(self) -> dict[str, float | None]:
         """The figure as `value`, and the interval; null is undefined."""
@@ -45,7 +58,8 @@ def bootstrap_mean_iou(
     """95 % interval of the dataset-level mean IoU, were the images drawn anew.
 
     Each resample draws N images with replacement, sums their matrices, and takes the mean IoU over the classes that are
-    defined in that sum. The interval speaks of the choice of images, not of the training seed.
+    defined in that sum. The interval speaks of the choice of images, not of the training seed; of a single image there
+    is none.
 
     Args:
         matrices: (N, C, C) int64, one confusion matrix an image, as `ConfusionMatrix.update` returns them.
@@ -138,7 +152,7 @@ def interval(estimate: float, samples: NDArray[np.float64]) -> Interval:
     """
     defined = samples[~np.isnan(samples)]
     if math.isnan(estimate) or not defined.size:
-        return Interval(math.nan, math.nan, math.nan)
+        return Interval(float(estimate), math.nan, math.nan)
     low, high = np.percentile(defined, (2.5, 97.5))
     return Interval(float(estimate), float(low), float(high))
 
@@ -147,6 +161,8 @@ def _resampled_means(
     areas: tuple[NDArray[np.int64], NDArray[np.int64]], resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Mean IoU of each resample, (resamples,); areas as `image_areas` gives them."""
+    if len(areas[0]) < 2:
+        return np.full(resamples, np.nan)
     # Sums are linear in the weights, so C intersections and C unions do for the (C, C) matrices.
     sums = resampled_sums(np.concatenate(areas, axis=1), resamples=resamples, seed=seed)
     intersections, unions = np.split(sums, 2, axis=1)

@@ -2,7 +2,8 @@
 
 Two models are called different where two things agree: the 95 % interval of their difference in mean IoU, by a paired
 bootstrap over photos, excludes 0, and a permutation test finds less than 5 % chance of it, after Holm's correction for
-all pairs that were compared. docs/comparing.md has the reasons.
+all pairs that were compared. Where there are several trainings of a recipe, interval and chance also know how far these
+lie apart. docs/comparing.md has the reasons.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Standing:
 
     @property
     def figures(self) -> Figures:
-        """With their intervals; of several trainings, these are drawn anew like the photos."""
+        """With their intervals; of several trainings, these speak of the recipe."""
         return self.draws.figures()
 
 
@@ -76,7 +77,7 @@ class Pair:
         better: position of the one with the greater mean IoU; of two alike the one that was named first.
         worse: of the other.
         difference: figures of the better one minus those of the worse.
-        chance: p-value of the permutation test of their mean IoU.
+        chance: p-value of their difference in mean IoU.
         corrected: the same by Holm, for all pairs.
         alike: whether every photo's confusion matrix is the same.
     """
@@ -143,7 +144,8 @@ class Comparison:
             return f"{better} and {worse} answer alike on {photos}."
         value = pair.mean_iou
         low, high = (f"{100 * each:.1f}".replace("-", "\N{MINUS SIGN}") for each in (value.low, value.high))
-        interval = f"95 % interval {low} to {high}, p {_probability(pair.corrected)}"
+        interval = f"95 % interval {low} to {high}, " if value.is_known else ""
+        interval += f"p {_probability(pair.corrected)}"
         if pair.told_apart:
             return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({interval})."
         return (
@@ -195,9 +197,9 @@ def compare(
     evaluations = tuple(
         Evaluation(each.matrix, each.counts(), tuple(ids), dataset.classes, tuple(failed)) for each in counters
     )
-    standings = tuple(  # each with a seed of its own: the trainings of two recipes do not belong together
-        Standing(name, members, mean_of_trainings([draws(evaluations[i].counts) for i in members], seed=number))
-        for number, (name, members) in enumerate(grouped(contenders))
+    standings = tuple(
+        Standing(name, members, mean_of_trainings([draws(evaluations[i].counts) for i in members]))
+        for name, members in grouped(contenders)
     )
     names = tuple(contender.name for contender in contenders)
     return Comparison(names, evaluations, standings, _pairs(standings, evaluations), np.array(disagreement))
@@ -230,9 +232,13 @@ def disputed(answers: Sequence[NDArray[np.uint8]]) -> NDArray[np.bool_]:
 
 
 def seed_of(config: BundleConfig) -> tuple[str | None, int | None]:
-    """What a model's trainings of one recipe have in common, and its own seed; None where it does not say."""
+    """What a model's trainings of one recipe have in common, and its own seed; None where it does not say.
+
+    What was exported of a training is another model: it has its form and precision in common with its like.
+    """
     recipe, seed = (config.provenance.get(key) for key in (RECIPE, SEED))
-    return (str(recipe) if recipe else None), (seed if isinstance(seed, int) else None)
+    exported = "" if config.form == "onnx" else f", {config.form} in {config.precision}"
+    return (f"{recipe}{exported}" if recipe else None), (seed if isinstance(seed, int) else None)
 
 
 def grouped(contenders: Sequence[Contender]) -> list[tuple[str, tuple[int, ...]]]:
@@ -260,10 +266,12 @@ def _pairs(standings: Sequence[Standing], evaluations: Sequence[Evaluation]) -> 
     for first, second in itertools.combinations(range(len(standings)), 2):
         means = [float(standings[i].draws.estimates["mean_iou"]) for i in (first, second)]
         better, worse = (second, first) if means[1] > means[0] else (first, second)
-        stacks = [[evaluations[i].per_image for i in standings[side].members] for side in (better, worse)]
-        difference = (standings[better].draws - standings[worse].draws).figures()
-        alike = all(np.array_equal(stacks[0][0], stack) for stack in itertools.chain(*stacks))
-        found.append((better, worse, difference, permutation_test(*stacks), alike))
+        one, *others = (evaluations[i].per_image for side in (better, worse) for i in standings[side].members)
+        difference = standings[better].draws - standings[worse].draws
+        # The test of two models would take what a training happened to become for what its recipe is.
+        chance = permutation_test(one, others[0]) if len(others) == 1 else difference.chance("mean_iou")
+        alike = all(np.array_equal(one, other) for other in others)
+        found.append((better, worse, difference.figures(), chance, alike))
     corrected = holm([chance for *_, chance, _ in found])
     return tuple(
         Pair(better, worse, difference, chance, own, alike)

@@ -43,8 +43,8 @@ def pareto_chart(points: Sequence[Point]) -> str:
         points: one at least, with defined accuracies.
     """
     ticks = _ticks(min(p.lower for p in points), max(p.upper for p in points))
-    low = math.floor(20 * min(p.accuracy.low for p in points)) / 20
-    high = math.ceil(20 * max(p.accuracy.high for p in points)) / 20
+    low = math.floor(20 * min(p.accuracy.reach[0] for p in points)) / 20
+    high = math.ceil(20 * max(p.accuracy.reach[1] for p in points)) / 20
     high = max(high, low + 0.05)
 
     def x(seconds: float) -> float:
@@ -80,14 +80,12 @@ def pareto_chart(points: Sequence[Point]) -> str:
 
 
 def _mark(point: Point, place: tuple[float, float], x: Scale, y: Scale, *, best: bool) -> list[str]:
-    told = (
-        f"{point.name}: mean IoU {point.accuracy.estimate:.3f} ({point.accuracy.low:.3f} to "
-        f"{point.accuracy.high:.3f}), {1000 * point.seconds:.1f} ms"
-    )
+    low, high = point.accuracy.reach
+    interval = f" ({point.accuracy})" if point.accuracy.is_known else ""
+    told = f"{point.name}: mean IoU {point.accuracy.estimate:.3f}{interval}, {1000 * point.seconds:.1f} ms"
     across, down = f"{place[0]:.1f}", f"{place[1]:.1f}"
     return [
-        f'<line class="whisker" x1="{across}" y1="{y(point.accuracy.low):.1f}" x2="{across}" '
-        f'y2="{y(point.accuracy.high):.1f}"/>',
+        f'<line class="whisker" x1="{across}" y1="{y(low):.1f}" x2="{across}" y2="{y(high):.1f}"/>',
         f'<line class="whisker" x1="{x(point.lower):.1f}" y1="{down}" x2="{x(point.upper):.1f}" y2="{down}"/>',
         f'<circle class="heat" cx="{across}" cy="{down}" r="6" fill-opacity="{1 if best else 0.35}">'
         f"<title>{escape(told)}</title></circle>",

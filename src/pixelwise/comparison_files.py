@@ -144,7 +144,8 @@ def write_page(
         "<h2>Every two of them</h2>",
         html_table(*_pairs_table(comparison)),
         '<p class="soft">p: chance of as large a difference in mean IoU, were the answers dealt out at random, photo '
-        f"by photo; corrected by Holm for {len(comparison.pairs)} comparisons. Two models are called different where "
+        "by photo; where there are several trainings of a recipe, of as large a one by the draw of photos and "
+        f"trainings. Corrected by Holm for {len(comparison.pairs)} comparisons. Two models are called different where "
         f"it is below {CHANCE} and the interval excludes 0.</p>",
         *_by_class(comparison),
         *_photos(comparison, show),
@@ -182,7 +183,7 @@ def _standings(comparison: Comparison, costs: Sequence[Cost]) -> tuple[list[str]
                 unbroken(figures["mean_iou"]),
                 rounded(figures["mean_boundary_iou"].estimate),
                 unbroken(cost.latency),
-                unbroken(f"{cost.peak_memory / 1e6:.0f} MB"),
+                "unknown" if cost.peak_memory is None else unbroken(f"{cost.peak_memory / 1e6:.0f} MB"),
                 unbroken(f"{cost.bytes_on_disk / 1e6:.1f} MB"),
                 unbroken(f"{cost.parameters / 1e6:.1f} M"),
                 "unknown" if cost.multiply_adds is None else unbroken(f"{cost.multiply_adds / 1e9:.1f} G"),
@@ -325,9 +326,10 @@ def _change(value: Interval) -> str:
     """A difference in points with its interval."""
     if math.isnan(value.estimate):
         return "undefined"
-    rounded_values = [round(100 * each, 1) for each in (value.estimate, value.low, value.high)]
+    rounded_values = [round(100 * each, 1) for each in (value.estimate, *value.reach)]
     estimate, low, high = (f"{each:+.1f}" if each else "0.0" for each in rounded_values)
-    return unbroken(f"{estimate} ({low} to {high})".replace("-", "\N{MINUS SIGN}"))
+    told = f"{estimate} ({low} to {high})" if value.is_known else estimate
+    return unbroken(told.replace("-", "\N{MINUS SIGN}"))
 
 
 def _figures_json(figures: Figures) -> dict[str, object]:

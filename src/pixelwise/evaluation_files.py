@@ -56,6 +56,7 @@ def write_json(
     content = {
         "about": dict(about),
         **evaluation.scores.to_json(),
+        "remarks": list(evaluation.scores.remarks(evaluation.classes)),
         "classes": list(evaluation.classes.names),
         "figures": {key: value.to_json() for key, value in figures.overall.items()},
         "figures_per_class": {key: [value.to_json() for value in values] for key, values in figures.per_class.items()},
@@ -123,7 +124,8 @@ def write_page(
     """
     mean, photos = figures.overall["mean_iou"], len(evaluation.ids)
     title = f"{about['model']} on {about['data']}"
-    verdict = f"Mean IoU {rounded(mean.estimate)} on {photos} photos, 95 % interval {mean}."
+    shown = f"{photos} photos, 95 % interval {mean}" if photos > 1 else "one photo"
+    verdict = f"Mean IoU {rounded(mean.estimate)} on {shown}."
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="verdict note">{verdict}</p>',
@@ -190,11 +192,11 @@ def _bar(value: Interval) -> str:
     """The value as a bar, its interval as a line through the end."""
     if math.isnan(value.estimate):
         return ""
+    bar = f'<div style="width:{100 * value.estimate:.1f}%"></div>'
+    if not value.is_known:
+        return bar
     low, high = 100 * value.low, 100 * value.high
-    return (
-        f'<div style="width:{100 * value.estimate:.1f}%"></div>'
-        f'<i style="margin-left:{low:.1f}%;width:{max(0.5, high - low):.1f}%"></i>'
-    )
+    return f'{bar}<i style="margin-left:{low:.1f}%;width:{max(0.5, high - low):.1f}%"></i>'
 
 
 def _pictures(evaluation: Evaluation, show: Show) -> list[str]:

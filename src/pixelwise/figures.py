@@ -1,7 +1,8 @@
 """Every figure of an evaluation with its 95 % interval, from what was counted in each photo.
 
 Definitions and sources: docs/metrics.md. Each figure is a function of sums over photos; the same function is applied to
-the sums over the photos themselves and to those over each of the bootstrap's draws of them.
+the sums over the photos themselves and to those over each of the bootstrap's draws of them. Of several trainings of one
+recipe the figures' mean counts, and how far they lie apart widens its interval: docs/comparing.md.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ PER_CLASS = {
     "boundary_f1": ("boundary F1", "share of the outlines that is met within 0.75 % of the diagonal, from both sides"),
 }
 """Likewise."""
+
+
+_DEVIATIONS = 10  # of trainings, that each draw of the photos meets: Student's t has long tails
 
 
 def overall_keys(classes: ClassTable) -> list[str]:
@@ -110,25 +114,56 @@ class Draws:
 
     Attributes:
         estimates: by the keys of `OVERALL` and `PER_CLASS`: () or (C,).
-        samples: likewise: (resamples,) or (resamples, C).
+        samples: likewise: (resamples,) or (resamples, C); all nan where a figure rests on a single photo, of which no
+            other draw can be made.
+        variances: as `estimates`; how far the mean of several trainings may lie from that of all trainings of the
+            recipe, squared. 0 of one training, which stands for itself alone.
+        doubts: likewise, that squared over its degrees of freedom: the sum in Satterthwaite's denominator.
+        least: what no figure is below: 0, of differences -1. None is above 1.
     """
 
     estimates: Mapping[str, NDArray[np.float64]]
     samples: Mapping[str, NDArray[np.float64]]
+    variances: Mapping[str, NDArray[np.float64]]
+    doubts: Mapping[str, NDArray[np.float64]]
+    least: float = 0.0
 
     def figures(self) -> Figures:
         """Each with its percentile interval."""
-        pairs = {key: (self.estimates[key], self.samples[key]) for key in self.estimates}
+        pairs = {key: (self.estimates[key], self.spread(key)) for key in self.estimates}
         return Figures(
             {key: interval(float(pairs[key][0]), pairs[key][1]) for key in OVERALL},
             {key: tuple(map(interval, pairs[key][0].tolist(), pairs[key][1].T)) for key in PER_CLASS},
         )
 
+    def spread(self, key: str) -> NDArray[np.float64]:
+        """Where a figure may lie, were the photos drawn anew and the recipes trained again: (draws,) or (draws, C).
+
+        Two or three trainings say little of how far others would lie apart, so Student's t is drawn from, with the
+        degrees of freedom of Satterthwaite 1946 where two recipes' doubts meet (Welch 1947).
+        """
+        samples, variance, doubt = self.samples[key], self.variances[key], self.doubts[key]
+        if not variance.any():
+            return samples
+        freedom = np.where(doubt > 0, variance**2 / np.where(doubt > 0, doubt, 1), 1)
+        samples = np.tile(samples, (_DEVIATIONS, *[1] * variance.ndim))
+        moved = samples + np.sqrt(variance) * np.random.default_rng(0).standard_t(freedom, size=samples.shape)
+        return np.clip(moved, self.least, 1.0)
+
+    def chance(self, key: str) -> float:
+        """How often a figure (not one a class) lies as far from where it is as it does from 0; of a difference, p."""
+        size, moved = np.abs(self.estimates[key]), np.abs(self.spread(key) - self.estimates[key])
+        reached = ~(moved < size - 1e-12)  # an undefined one, too
+        return float(1 + reached.sum()) / (1 + len(moved))
+
     def __sub__(self, other: Draws) -> Draws:
-        """By how much these figures lie above others of the same draws of the same photos."""
+        """By how much these figures lie above others of the same draws of the same photos, of other trainings."""
         return Draws(
             {key: self.estimates[key] - other.estimates[key] for key in self.estimates},
             {key: self.samples[key] - other.samples[key] for key in self.samples},
+            {key: self.variances[key] + other.variances[key] for key in self.variances},
+            {key: self.doubts[key] + other.doubts[key] for key in self.doubts},
+            least=-1.0,
         )
 
 
@@ -144,29 +179,34 @@ def draws(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Draws:
         PixelwiseError: resamples is below 100.
     """
     table, num_classes = _table(counts), counts.confusion.shape[1]
-    return Draws(
-        _figures_of_sums(table.sum(axis=0), num_classes),
-        _figures_of_sums(resampled_sums(table, resamples=resamples, seed=seed), num_classes),
-    )
+    estimates = _figures_of_sums(table.sum(axis=0), num_classes)
+    samples = _figures_of_sums(resampled_sums(table, resamples=resamples, seed=seed), num_classes)
+    alone = {key: (~np.isnan(values)).sum(axis=0) < 2 for key, values in _figures_of_sums(table, num_classes).items()}
+    nothing = {key: np.zeros_like(values) for key, values in estimates.items()}
+    samples = {key: np.where(alone[key], np.nan, values) for key, values in samples.items()}
+    return Draws(estimates, samples, nothing, nothing)
 
 
-def mean_of_trainings(trainings: Sequence[Draws], *, seed: int) -> Draws:
-    """The mean over several trainings of one recipe, which are drawn anew like the photos.
+def mean_of_trainings(trainings: Sequence[Draws]) -> Draws:
+    """The mean over several trainings of one recipe, and how sure it is.
 
     Args:
         trainings: one at least, of the same draws of the same photos. Of one alone, its own figures.
-        seed: of these draws; two recipes that are to be told apart need different ones.
     """
-    first, count = trainings[0], len(trainings)
-    resamples = len(next(iter(first.samples.values())))
-    chosen = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    rows = np.arange(resamples)[:, None]
-    estimates = {key: np.stack([each.estimates[key] for each in trainings], axis=-1) for key in first.estimates}
-    samples = {key: np.stack([each.samples[key] for each in trainings])[chosen, rows] for key in first.samples}
-    return Draws(
-        {key: mean_of_defined(values) for key, values in estimates.items()},
-        {key: mean_of_defined(np.moveaxis(values, 1, -1)) for key, values in samples.items()},
-    )
+    first = trainings[0]
+    if len(trainings) == 1:
+        return first
+    values = {key: np.stack([each.estimates[key] for each in trainings], axis=-1) for key in first.estimates}
+    samples = {key: np.stack([each.samples[key] for each in trainings], axis=-1) for key in first.samples}
+    means = {key: mean_of_defined(each) for key, each in values.items()}
+    variances, doubts = {}, {}
+    for key, each in values.items():
+        defined = (~np.isnan(each)).sum(axis=-1)
+        squares = np.nansum((each - means[key][..., None]) ** 2, axis=-1)
+        several = np.maximum(defined, 2)  # of a class that only one of them has to do with, the squares are 0
+        variances[key] = squares / (several - 1) / several
+        doubts[key] = variances[key] ** 2 / (several - 1)
+    return Draws(means, {key: mean_of_defined(each) for key, each in samples.items()}, variances, doubts)
 
 
 def figures(counts: Counts, *, resamples: int = 2000, seed: int = 0) -> Figures:
