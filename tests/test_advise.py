@@ -140,6 +140,7 @@ def test_reasons_give_the_figures_and_what_pretraining_bought():
         "mean IoU 0.700 on Oxford-IIIT Pet's test photos",
         "mean IoU 0.610 on CamVid's test photos, the mean of 2 trainings",
         "from random ones it came to 0.500",
+        "the command starts from pixelwise's own model, which shares the network: that was not measured here",
         "about 100 ms for a photo of 512 x 512",
         "400 MB",
     ):
@@ -152,6 +153,8 @@ def test_how_far_the_figures_reach_is_said():
     ]
     assert "You have 20, far fewer" in remarks(Case(images=20), TABLE)[1]
     assert "You have 20000, far more" in remarks(Case(images=20_000), TABLE)[1]
+    assert len(remarks(Case(max_memory=1e9), TABLE)) == 1
+    assert "Memory was measured at 512 pixels" in remarks(Case(max_memory=1e9, size=1024), TABLE)[1]
 
 
 def test_the_command_builds_what_was_measured():

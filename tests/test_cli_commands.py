@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import DEFAULT_BUNDLE, ENVIRONMENT, pixelwise, small_photo
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, bound_by_permissions, pixelwise, small_photo
 from pixelwise import load
 from pixelwise.bundle import read_bundle, write_bundle
 from pixelwise.cli import main
@@ -229,6 +229,7 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
     assert figures["mean_iou"] == figures["pixel_accuracy"] == 1
     assert figures["subset"] == {"mean IoU over cat": {"value": 1.0, "low": 1.0, "high": 1.0}}
     assert figures["about"]["data"] == "VOC, split val"
+    assert not {"layout", "options of the layout"} & set(figures["about"])
     assert "\nmean IoU over cat,,1.0,1.0,1.0\n" in (tmp_path / "figures.csv").read_text(encoding="utf-8")
     assert "<td>mean IoU over cat</td><td>1.000</td>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
@@ -237,6 +238,12 @@ def test_evaluating_against_a_models_own_answers_finds_no_mistake(tmp_path: Path
     assert out == ""
     _, err = pixelwise(*arguments[:4], "--over", "unicorn", cwd=tmp_path, status=2)
     assert err.startswith("pixelwise: There is no class unicorn; there are: background, ")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    words = (*arguments[:-1], "locked/figures.json")
+    _, err = pixelwise(*words, cwd=tmp_path, status=2, before=bound_by_permissions())
+    assert err == "pixelwise: The directory locked cannot be written to.\n"
+    pixelwise(*arguments[:-1], "told.json", "--layout", "voc", cwd=tmp_path)
+    assert json.loads((tmp_path / "told.json").read_text(encoding="utf-8"))["about"]["layout"] == "voc"
 
 
 def test_torch_evaluates_where_the_other_engines_are_not_installed(tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from helpers import COLOURS, DEFAULT_BUNDLE, SPEC, ColourEngine, colourful_photo
 from pixelwise.api import load
 from pixelwise.bundle import read_bundle
 from pixelwise.catalogue import architectures
-from pixelwise.cost import Latency, cost, count_multiply_adds, count_parameters, measure_latencies
+from pixelwise.cost import Latency, cost, count_multiply_adds, count_parameters, engines, measure_latencies
 from pixelwise.errors import EngineError
 from pixelwise.run_directory import RunDirectory
 from pixelwise.segmenter import Segmenter
@@ -72,6 +73,23 @@ def test_a_model_that_cannot_run_by_itself_says_so(tmp_path: Path):
     (bundle.path / "model.onnx").write_bytes(b"damaged since")
     with pytest.raises(EngineError, match="in a process of its own"):
         cost(bundle, segmenter, LATENCY, height=64, width=64)
+
+
+def test_where_the_process_is_killed_the_other_costs_remain(monkeypatch: pytest.MonkeyPatch):
+    """As the system does where there is no memory for one more."""
+    monkeypatch.setattr("pixelwise.cost._CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    bundle = read_bundle(DEFAULT_BUNDLE)
+    found = cost(bundle, load(bundle.path, engine="onnxruntime"), LATENCY, height=64, width=64)
+    assert found.peak_memory is None
+    assert found.parameters == FACTS.parameters
+
+
+def test_what_computed_is_named_once_or_with_the_models():
+    bundle = read_bundle(DEFAULT_BUNDLE)
+    one = cost(bundle, load(bundle.path, engine="onnxruntime"), LATENCY, height=64, width=64)
+    other = replace(one, engine="openvino, int8")
+    assert engines(["a", "b"], [one, one]) == "onnxruntime, fp32"
+    assert engines(["a", "b", "c"], [one, other, one]) == "onnxruntime, fp32 (a, c); openvino, int8 (b)"
 
 
 def test_models_are_timed_in_turn_and_none_too_seldom(monkeypatch: pytest.MonkeyPatch):

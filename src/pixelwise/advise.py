@@ -219,6 +219,10 @@ def reasons(candidate: Candidate, others: Sequence[Candidate], case: Case) -> li
             told.append(f"ImageNet weights in its encoder: from random ones it came to {' and '.join(ends)}")
     if candidate.after is not None:
         told.append(f"goes on from {candidate.after}, which is trained first")
+    if candidate.pretrained and candidate.architecture == "unet":
+        told.append(
+            "the command starts from pixelwise's own model, which shares the network: that was not measured here"
+        )
     if candidate.seconds is not None:
         told.append(f"about {1000 * candidate.seconds:.0f} ms for a photo of {case.size} x {case.size} pixels here")
     told.append(f"{candidate.memory / 1e6:.0f} MB for a process that segments a photo of 512 x 512")
@@ -241,6 +245,12 @@ def remarks(case: Case, table: Mapping[str, Any] | None = None) -> list[str]:
         found.append(
             f"You have {case.images}, far {'fewer' if fewer else 'more'}: nothing was measured there, and the order "
             "may be another."
+        )
+    side = max(table["conditions"]["photo"])
+    if case.max_memory is not None and case.size > side:
+        found.append(
+            f"Memory was measured at {side} pixels, and it is that which is held against the limit; at {case.size} all "
+            "take more."
         )
     if case.gpu:
         found.append("No time was measured on a GPU; limits of time were not looked at.")

@@ -14,7 +14,7 @@ from pixelwise.terminal import progress_bar
 _EXAMPLES = """\b
 Examples:
   pixelwise advise --images 300 --max-latency-ms 50 --thin-structures
-  pixelwise advise --max-memory-mb 500 --size 1024
+  pixelwise advise --max-memory-mb 500 --small-objects
   pixelwise advise --images 100 --no-pretrained --save advice.json
 """
 

@@ -71,7 +71,7 @@ def audit(
     with progress_bar(len(dataset), "photos", shown=True) as advance:
         found = audit_dataset(auditor, dataset, advance=advance)
     print_audit(found)
-    told = describe(segmenter, data=data, split=split, size=size, flip=flip, maps=maps)
+    told = describe(segmenter, data=data, split=split, layout=layout, options=options, size=size, flip=flip, maps=maps)
     about = {"model": model, **told}
     if save is not None:
         write_json(save, found, about)

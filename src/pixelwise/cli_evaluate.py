@@ -85,7 +85,7 @@ def evaluate(
     ids = [names.index(name) for name in subset]
     further = {f"mean IoU over {', '.join(subset)}": bootstrap_mean_iou(evaluation.per_image, over=ids)} if ids else {}
     print_evaluation(evaluation, figures, subset=further)
-    told = describe(segmenter, data=data, split=split, size=size, flip=flip, maps=maps)
+    told = describe(segmenter, data=data, split=split, layout=layout, options=options, size=size, flip=flip, maps=maps)
     about = {"model": model, **told}
     if save is not None:
         write_json(save, evaluation, figures, about, subset=further)
@@ -141,6 +141,7 @@ def compare(
     from pixelwise.compare import Contender, predictors_of, seed_of
     from pixelwise.compare import compare as measure
     from pixelwise.comparison_files import write_json, write_page
+    from pixelwise.cost import engines
     from pixelwise.report import check_request, print_comparison
 
     if len(models) < 2:
@@ -159,8 +160,10 @@ def compare(
         comparison = measure(contenders, dataset, mapping=mapping, advance=advance)
     costs = _costs(bundles, [contender.segmenter for contender in contenders], dataset, comparison.evaluations[0].ids)
     print_comparison(comparison, costs)
-    told = describe(contenders[0].segmenter, data=data, split=split, size=size, flip=flip, maps=maps)
-    about = {**told, "machine": f"{processor()}, {cores()} cores"}
+    told = describe(
+        contenders[0].segmenter, data=data, split=split, layout=layout, options=options, size=size, flip=flip, maps=maps
+    )
+    about = {**told, "engine": engines(comparison.names, costs), "machine": f"{processor()}, {cores()} cores"}
     if save is not None:
         write_json(save, comparison, costs, about)
     if html is not None:

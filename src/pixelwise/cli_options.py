@@ -169,11 +169,21 @@ def parse_map(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def describe(
-    segmenter: Segmenter, *, data: Path, split: str, size: str, flip: bool, maps: tuple[str, ...]
+    segmenter: Segmenter,
+    *,
+    data: Path,
+    split: str,
+    layout: str,
+    options: tuple[str, ...],
+    size: str,
+    flip: bool,
+    maps: tuple[str, ...],
 ) -> dict[str, str]:
     """What a model is run on, and how, by name, for pages and files; all but the model's own name."""
     return {
         "data": f"{data.name or data.resolve().name}, split {split}",
+        **({} if layout == "auto" else {"layout": layout}),
+        **({"options of the layout": ", ".join(options)} if options else {}),
         "photos seen at": {"auto": "the model's size", "native": "their own size"}.get(size, f"{size} pixels"),
         "mirrored too": "yes" if flip else "no",
         "classes counted as": ", ".join(maps) or "their own names",

@@ -67,7 +67,8 @@ class Cost:
         bytes_on_disk: graph and weights.
         latency: on this machine.
         engine: what computed, and in which precision.
-        peak_memory: bytes, the most that a process has which loads the model and segments that photo.
+        peak_memory: bytes, the most that a process has which loads the model and segments that photo; None where there
+            was too little for it.
         training_seconds: None where the model does not lie in the directory of its run.
     """
 
@@ -77,7 +78,7 @@ class Cost:
     bytes_on_disk: int
     latency: Latency
     engine: str
-    peak_memory: int
+    peak_memory: int | None
     training_seconds: float | None
 
 
@@ -164,12 +165,22 @@ def count_multiply_adds(graph: Path, height: int, width: int) -> int | None:
     return sum(math.prod(weights) * math.prod(positions[2:]) for weights, positions in operations)
 
 
-def _peak_memory(bundle: Bundle, segmenter: Segmenter, height: int, width: int) -> int:
+def engines(names: Sequence[str], costs: Sequence[Cost]) -> str:
+    """What computed, and in which precision; where that is not the same for all models, with their names."""
+    found: dict[str, list[str]] = {}
+    for name, cost in zip(names, costs, strict=True):
+        found.setdefault(cost.engine, []).append(name)
+    return "; ".join(f"{engine} ({', '.join(own)})" if len(found) > 1 else engine for engine, own in found.items())
+
+
+def _peak_memory(bundle: Bundle, segmenter: Segmenter, height: int, width: int) -> int | None:
     engine = segmenter.engine
     precision = "auto" if engine.precision == "int8" else engine.precision  # the model's own, which none can ask for
     how = {"engine": engine.name, "precision": precision, "size": segmenter.size, "flip": segmenter.flip}
     command = [sys.executable, "-c", _CHILD, *map(json.dumps, (str(bundle.path), how, (height, width, 3)))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode < 0:  # killed, as where there is too little memory for one more; the other figures remain
+        return None
     if done.returncode:
         raise EngineError(f"{bundle.path} cannot be run in a process of its own: {done.stderr.strip()[-300:]}")
-    return int(done.stdout)
+    return int(done.stdout.split()[-1])  # the last line: a library may have said something before

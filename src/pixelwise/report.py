@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
 from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, rounded
-from pixelwise.files import is_there
+from pixelwise.files import check_writable, is_there
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console, print_failures
 
@@ -92,7 +91,7 @@ def check_request(classes: ClassTable, *, over: Sequence[str], files: Sequence[P
 
     Raises:
         PixelwiseError: `over` names a class that the dataset lacks.
-        OutputError: a file to write is there already, or its directory is not, or two of them are the same.
+        OutputError: as `check_files` says.
     """
     unknown = [name for name in over if name not in classes.names]
     if unknown:
@@ -104,13 +103,14 @@ def check_files(files: Sequence[Path]) -> None:
     """See that files can be written before the work begins.
 
     Raises:
-        OutputError: one is there already, or its directory is not, or two of them are the same.
+        OutputError: one is there already, its directory is not or cannot be written to, or two of them are the same.
     """
     for file in files:
         if is_there(file):
             raise OutputError(f"{file} exists already; choose another file.")
         if not file.parent.is_dir():
             raise OutputError(f"There is no directory {file.parent} to write {file.name} to.")
+        check_writable(file.parent)
         if files.count(file) > 1:
             raise OutputError(f"{file} is to be written twice; give each its own name.")
 
@@ -134,7 +134,11 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
     means = {OVERALL[key][0]: figures.overall[key] for key in shown} | dict(subset)
     widest = max(map(len, means))
     lines = [f"{name:{widest}}   {rounded(value.estimate)}   {_interval(value)}" for name, value in means.items()]
-    lines += ["Intervals: 95 %, bootstrap over photos.", *evaluation.scores.remarks(evaluation.classes)]
+    several = len(evaluation.ids) > 1
+    lines.append(
+        "Intervals: 95 %, bootstrap over photos." if several else "One photo says nothing of others: no intervals."
+    )
+    lines += evaluation.scores.remarks(evaluation.classes)
     out.print("\n".join(lines), soft_wrap=True)
     print_failures(err, evaluation.failed, len(evaluation.ids), "measured and are in no figure")
 
@@ -146,6 +150,8 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
         comparison: what came of it.
         costs: of each contender.
     """
+    from pixelwise.cost import engines
+
     out, err = console(), console(stderr=True)
     failed, photos = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
     # Without lines between the columns there is room for a model's name, which may be long.
@@ -167,12 +173,15 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
             rounded(accuracy.estimate),
             str(accuracy),
             milliseconds(cost.latency.median),
-            f"{cost.peak_memory / 1e6:.0f} MB",
+            "" if cost.peak_memory is None else f"{cost.peak_memory / 1e6:.0f} MB",
             f"{cost.parameters / 1e6:.1f} M",
             "" if cost.multiply_adds is None else f"{cost.multiply_adds / 1e9:.1f} G",
         )
     out.print(table)
-    out.print(f"ms: a photo's pixels to its mask, median, {costs[0].engine}. memory: of a process that does it.")
+    computed = engines(comparison.names, costs)
+    out.print(
+        f"ms: a photo's pixels to its mask, median, {computed}. memory: of a process that does it.", soft_wrap=True
+    )
     shown = comparison.verdicts() if len(comparison.pairs) <= _PAIRS_SHOWN else comparison.verdicts_of_best()
     out.print("\n".join(shown), soft_wrap=True)
     if len(shown) < len(comparison.pairs):
@@ -182,4 +191,4 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
 
 
 def _interval(interval: Interval) -> str:
-    return "" if math.isnan(interval.low) else f"({interval})"
+    return f"({interval})" if interval.is_known else ""
