@@ -301,6 +301,17 @@ def test_of_two_recipes_that_are_alike_few_are_called_different(trainings: int):
     assert np.mean([each.chance("mean_iou") < 0.5 for each in differences]) > 0.3  # nor is nothing ever found
 
 
+def test_where_photos_would_do_but_trainings_do_not_it_is_those_that_are_too_few():
+    made = [replace(each, recipe="A", seed=i) for i, each in enumerate(contenders(0.5, 3.0))]
+    made += [replace(each, name=f"other {i}", recipe="B", seed=i) for i, each in enumerate(contenders(2.0, 4.0))]
+    found = compare(made, Truth())
+    assert not found.pairs[0].told_apart
+    assert (
+        "noise 0.5 #0 (2 trainings) and other 0 (2 trainings) cannot be told apart by so few trainings: "
+        in (found.verdicts()[0])
+    )
+
+
 def test_a_difference_that_no_seed_makes_is_seen(three: Comparison):
     made = [replace(each, recipe="A", seed=i) for i, each in enumerate(contenders(0.5, 0.52, 0.51))]
     made += [replace(each, name=f"other {i}", recipe="B", seed=i) for i, each in enumerate(contenders(2.0, 2.02, 2.01))]

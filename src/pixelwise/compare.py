@@ -11,12 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.bootstrap import Interval
+from pixelwise.bootstrap import Interval, interval
 from pixelwise.bundle import RECIPE, SEED, BundleConfig
 from pixelwise.confusion import ratio
 from pixelwise.data.sample import Dataset, Sample, for_each
@@ -80,6 +80,7 @@ class Pair:
         chance: p-value of their difference in mean IoU.
         corrected: the same by Holm, for all pairs.
         alike: whether every photo's confusion matrix is the same.
+        few_trainings: whether the photos alone would tell these trainings apart, were there no others of their recipes.
     """
 
     better: int
@@ -88,6 +89,7 @@ class Pair:
     chance: float
     corrected: float
     alike: bool
+    few_trainings: bool = False
 
     @property
     def mean_iou(self) -> Interval:
@@ -148,8 +150,9 @@ class Comparison:
         interval += f"p {_probability(pair.corrected)}"
         if pair.told_apart:
             return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({interval})."
+        where = "by so few trainings" if pair.few_trainings else f"on {photos}"
         return (
-            f"{better} and {worse} cannot be told apart on {photos}: {100 * value.estimate:.1f} points of mean "
+            f"{better} and {worse} cannot be told apart {where}: {100 * value.estimate:.1f} points of mean "
             f"IoU apart ({interval})."
         )
 
@@ -271,12 +274,11 @@ def _pairs(standings: Sequence[Standing], evaluations: Sequence[Evaluation]) -> 
         # The test of two models would take what a training happened to become for what its recipe is.
         chance = permutation_test(one, others[0]) if len(others) == 1 else difference.chance("mean_iou")
         alike = all(np.array_equal(one, other) for other in others)
-        found.append((better, worse, difference.figures(), chance, alike))
-    corrected = holm([chance for *_, chance, _ in found])
-    return tuple(
-        Pair(better, worse, difference, chance, own, alike)
-        for (better, worse, difference, chance, alike), own in zip(found, corrected, strict=True)
-    )
+        of_photos = interval(float(difference.estimates["mean_iou"]), difference.samples["mean_iou"])
+        few = len(others) > 1 and of_photos.low > 0
+        found.append(Pair(better, worse, difference.figures(), chance, chance, alike, few))
+    corrected = holm([pair.chance for pair in found])
+    return tuple(replace(pair, corrected=own) for pair, own in zip(found, corrected, strict=True))
 
 
 def _probability(value: float) -> str:
