@@ -240,6 +240,19 @@ def test_a_crop_too_large_for_the_memory_is_one_sentence_and_the_directory_stays
     RunDirectory(run).check("name: another", resume=False)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_breaks_off_is_one_sentence_whoever_reads_it(tmp_path: Path, workers: int):
+    small_dataset(tmp_path)
+    photo = tmp_path / "voc" / "JPEGImages" / "chelsea1.jpg"
+    photo.write_bytes(photo.read_bytes()[:-1000])  # its header is whole, so that the check of the data passes it
+    words = ["train", "recipe.yaml", "--data-root", ".", "--run", "run", "--set", f"workers={workers}"]
+    _, errors = pixelwise(*words, cwd=tmp_path, status=2)
+    (said,) = (line for line in errors.splitlines() if line.startswith("pixelwise: "))
+    assert "chelsea1.jpg" in said
+    assert "DataLoader" not in errors
+
+
 def test_a_run_goes_on_without_the_weights_that_it_started_from(workplace: Path, whole_run: Path, tmp_path: Path):
     start, run = tmp_path / "start.safetensors", tmp_path / "run"
     shutil.copy(whole_run / "best.safetensors", start)
