@@ -17,6 +17,7 @@ pytest.importorskip("torch")
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 
 from helpers import ENVIRONMENT, pixelwise
 from pixelwise.bundle import read_bundle
@@ -221,6 +222,33 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
     images, masks = next(iter(state.loader()))
     with pytest.raises(PixelwiseError, match=r"The loss is (nan|inf) at step 0; lower optimizer\.lr"):
         take_step(state, images, masks)
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
+    state = fresh_state(workplace)
+    weight = next(state.module.parameters())
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weight.detach().clone()
+    images, masks = next(iter(state.loader()))
+    with pytest.raises(PixelwiseError, match=r"The gradient's norm is (nan|inf) at step 0; lower optimizer\.lr"):
+        take_step(state, images, masks)
+    assert torch.equal(weight, before)
+
+
+def test_a_step_that_overflows_in_float16_is_left_out(workplace: Path):
+    """On a processor, where pixelwise refuses it, as the arithmetic of its scaler is the same."""
+    too_large = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", device="cpu", scaler=too_large))
+    state = fresh_state(workplace, "optimizer.warmup_steps=0", fabric=fabric)
+    state.recipe = state.recipe.model_copy(update={"precision": "16-mixed"})
+    weight, (images, masks) = next(state.module.parameters()), next(iter(state.loader()))
+    before = weight.detach().clone()
+    take_step(state, images, masks)
+    assert torch.equal(weight, before)
+    assert too_large.get_scale() == 2.0**99
+    too_large.update(1.0)
+    take_step(state, images, masks)
+    assert not torch.equal(weight, before)
 
 
 @pytest.mark.slow
