@@ -83,6 +83,7 @@ def test_each_photo_counts_alike_where_one_process_has_more_of_them(workplace: P
     (entry,) = read_log(workplace / "uneven" / "log.jsonl")
     state = fresh_state(workplace, *overrides)
     images, masks = next(iter(state.loader()))
+    masks = masks.long()
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (state.recipe.input.mean, state.recipe.input.std))
     seen = (images / 255 - mean) / std
     first, second = (float(state.loss(state.module(seen[own]), masks[own]).detach()) for own in ([0, 2], [1]))

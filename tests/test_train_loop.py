@@ -200,7 +200,7 @@ def one_update(workplace: Path, *overrides: str) -> tuple[float, dict[str, Any]]
     before = {name: parameter.detach().clone() for name, parameter in state.module.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    masks = torch.randint(0, 21, (4, 32, 32), generator=generator)
+    masks = torch.randint(0, 21, (4, 32, 32), dtype=torch.uint8, generator=generator)
     loss = float(take_step(state, images, masks))
     return loss, {name: parameter.detach() - before[name] for name, parameter in state.module.named_parameters()}
 
@@ -279,6 +279,41 @@ def test_a_photo_that_breaks_off_is_one_sentence_whoever_reads_it(tmp_path: Path
     (said,) = (line for line in errors.splitlines() if line.startswith("pixelwise: "))
     assert "chelsea1.jpg" in said
     assert "DataLoader" not in errors
+
+
+def little_shared_memory() -> list[str]:
+    """What runs a command where /dev/shm has 2 MB, as it has 64 in Docker; skips the test where that cannot be had."""
+    mounted = 'mount -t tmpfs -o size=2m tmpfs /dev/shm && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounted, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], check=False).returncode != 0:
+        pytest.skip("nothing may be mounted here")
+    return command
+
+
+@pytest.mark.slow
+def test_little_shared_memory_is_one_sentence(workplace: Path, tmp_path: Path):
+    words = ["train", "recipe.yaml", "--data-root", ".", "--run", str(tmp_path), "--set", "augment.crop_size=1024"]
+    before = little_shared_memory()
+    _, errors = pixelwise(*words, "--set", "workers=1", cwd=workplace, status=2, before=before)
+    assert "ran out of memory; give the container more shared memory (Docker: --shm-size=2g), or" in errors
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("DataLoader worker (pid 71) is killed by signal: Bus error. It is possible", "--set workers=0"),
+        ("DataLoader worker (pid 71) is killed by signal: Killed. ", "--set workers=0"),
+    ],
+)
+def test_what_pytorch_raises_is_told_with_what_helps(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, told: str
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError(raised)
+
+    monkeypatch.setattr("pixelwise.train._loop", fail)
+    with pytest.raises(PixelwiseError, match=told):
+        go(workplace, tmp_path / "run")
 
 
 def test_a_run_goes_on_without_the_weights_that_it_started_from(workplace: Path, whole_run: Path, tmp_path: Path):

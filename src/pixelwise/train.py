@@ -44,6 +44,9 @@ LOG_EVERY = 10
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 """What PyTorch says of the processor's memory; of a graphics card's it has an error of its own."""
 
+_NO_SHARED_MEMORY = ("unable to allocate shared memory", "killed by signal: Bus error", "killed by signal: Killed")
+"""What it says where the processes that read photos could not hand them over, or were ended for want of memory."""
+
 
 def train(
     plan: Plan,
@@ -147,6 +150,11 @@ def _told(error: Exception, *, alone: bool) -> str | None:
         return (
             "There is not enough memory for this training; lower batch_size or augment.crop_size, or raise accumulate."
         )
+    if any(words in said for words in _NO_SHARED_MEMORY):
+        return (
+            "The processes that read photos ran out of memory; give the container more shared memory (Docker: "
+            "--shm-size=2g), or read the photos in this process with --set workers=0."
+        )
     if "Expected more than 1 value per channel" in said:  # torch.nn.functional.batch_norm
         return (
             "Batch normalisation has a single value to go by; raise augment.crop_size, or batch_size, or lower "
@@ -208,11 +216,11 @@ class _Window:
 
 
 def _on_device(state: RunState, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 (B, 3, H, W) as the loader gives them -> normalised float, channels last; and the masks."""
+    """uint8 (B, 3, H, W) as the loader gives them -> normalised float, channels last; and the masks, int64."""
     images, masks = state.fabric.to_device((images, masks))
     spec = state.recipe.input
     mean, std = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in (spec.mean, spec.std))
-    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last), masks
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last), masks.long()
 
 
 def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
@@ -221,7 +229,7 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
     Args:
         state: changed in place, but for its `step`.
         images: uint8 (B, 3, H, W) RGB, this process's part of the batch.
-        masks: int64 (B, H, W) class ids or ignore_index.
+        masks: uint8 (B, H, W) class ids or ignore_index.
 
     Returns:
         () float, the loss.

@@ -140,6 +140,7 @@ def epoch_order(factors: NDArray[np.float64], *, seed: int, epoch: int) -> NDArr
 class _Augmented(TorchDataset[tuple[Tensor, Tensor] | PixelwiseError]):
     """Samples by (index, position), augmented under the seed of their position.
 
+    Masks are uint8, as all of them pass through shared memory, of which there is little in a container.
     One that cannot be read is given as its error: of an error that is raised, torch makes one whose message is a
     traceback.
     """
@@ -152,9 +153,10 @@ class _Augmented(TorchDataset[tuple[Tensor, Tensor] | PixelwiseError]):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(self.seed, position))
             try:
-                return self.transform(self.dataset[index])
+                image, mask = self.transform(self.dataset[index])
             except PixelwiseError as error:
                 return error
+        return image, mask.byte()
 
 
 def _collate(samples: Sequence[tuple[Tensor, Tensor] | PixelwiseError]) -> tuple[Tensor, Tensor] | PixelwiseError:
@@ -222,7 +224,7 @@ def loader_of_run(
 def train_loader(
     datasets: Sequence[Dataset], transform: TrainTransform, sampler: StepSampler, *, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (image uint8 (B, 3, H, W), mask int64 (B, H, W)) as the sampler orders them.
+    """Batches of (image uint8 (B, 3, H, W), mask uint8 (B, H, W)) as the sampler orders them.
 
     The order is over the concatenation of the datasets. Going through them raises a PixelwiseError where a photo or
     mask cannot be read.
