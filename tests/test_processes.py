@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,6 +116,36 @@ def test_torchrun_trains_as_well(workplace: Path):
     )
     assert done.returncode == 0, done.stderr
     check_finished(workplace / "torchrun")
+
+
+@pytest.mark.slow
+def test_machines_that_do_not_share_the_runs_directory_do_not_go_on_from_different_steps(
+    workplace: Path, tmp_path: Path
+):
+    """Two launchers are two machines to each other."""
+    pixelwise(*words(workplace, str(tmp_path / "first")), cwd=workplace)
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    shutil.rmtree(tmp_path / "first" / "model")
+    max((tmp_path / "second" / "checkpoints").iterdir()).unlink()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    more = ["--resume", "--nodes", "2", "--rendezvous", place]
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pixelwise", *words(workplace, str(tmp_path / name), *more)],
+            cwd=workplace,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("first", "second")
+    ]
+    errors = [machine.communicate(timeout=200)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [2, 2], errors
+    assert any("has to be on a disk that all machines share" in said for said in errors), errors
+    assert "Traceback (most recent call last)" not in "".join(errors)
 
 
 def workers_of(launcher: int) -> list[int]:

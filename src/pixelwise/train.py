@@ -122,9 +122,24 @@ def _check_processes(recipe: Recipe, fabric: Fabric) -> None:
         )
 
 
+def _check_same_checkpoint(state: RunState, checkpoint: Path | None) -> None:
+    """See that all processes go on from the same checkpoint, as each looks for it in the directory that it sees."""
+    if state.fabric.world_size == 1:
+        return
+    found: list[str | None] = [None] * state.fabric.world_size
+    torch.distributed.all_gather_object(found, checkpoint and checkpoint.name)
+    if len(set(found)) > 1:
+        names = " and ".join(sorted(name or "none" for name in set(found)))
+        raise PixelwiseError(
+            f"The processes found different checkpoints ({names}); the run's directory has to be on a disk that all "
+            "machines share."
+        )
+
+
 def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
     """From the last checkpoint, or from the start, to the last step."""
     checkpoint = state.restore(directory.checkpoints, say=watcher.say)
+    _check_same_checkpoint(state, checkpoint)
     if checkpoint is not None:
         watcher.say(f"Goes on from step {state.step} ({checkpoint.name}).")
     if state.finished:
