@@ -23,7 +23,7 @@ import torch
 
 from pixelwise.bundle import read_bundle
 from pixelwise.errors import PixelwiseError
-from pixelwise.processes import launch, local_processes, rank
+from pixelwise.processes import launch, local_processes, make_fabric, rank
 from pixelwise.run_directory import read_log
 from small_runs import fresh_state, small_dataset
 
@@ -59,6 +59,15 @@ def test_several_machines_need_a_place_to_meet():
         launch(["train"], devices=1, nodes=2)
 
 
+def test_more_processes_than_graphics_cards_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(PixelwiseError, match="3 training processes need as many graphics cards"):
+        launch(["--version"], devices=3)
+    with pytest.raises(PixelwiseError, match="this machine has 2"):
+        make_fabric("32-true", devices=3, nodes=1)
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_model(workplace: Path):
     pixelwise(*words(workplace, "two", "--devices", "2"), cwd=workplace)
@@ -68,6 +77,7 @@ def test_two_processes_train_one_model(workplace: Path):
     assert "holds a run already" in errors
     _, errors = pixelwise(*words(workplace, "few", "--devices", "2", "--set", "batch_size=1"), cwd=workplace, status=2)
     assert "each of them needs a photo a step" in errors
+    assert "--resume" not in errors  # nothing has begun, and would end alike
     assert not (workplace / "few").exists()
 
 
