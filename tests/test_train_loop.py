@@ -303,6 +303,10 @@ def test_little_shared_memory_is_one_sentence(workplace: Path, tmp_path: Path):
     [
         ("DataLoader worker (pid 71) is killed by signal: Bus error. It is possible", "--set workers=0"),
         ("DataLoader worker (pid 71) is killed by signal: Killed. ", "--set workers=0"),
+        (
+            "nll_loss2d_forward_out_cuda_template does not have a deterministic implementation, but you set",
+            "PyTorch's nll_loss2d_forward_out_cuda_template gives .*; set deterministic to false",
+        ),
     ],
 )
 def test_what_pytorch_raises_is_told_with_what_helps(

@@ -175,6 +175,11 @@ def _told(error: Exception, *, alone: bool) -> str | None:
             "Batch normalisation has a single value to go by; raise augment.crop_size, or batch_size, or lower "
             "accumulate."
         )
+    if "does not have a deterministic implementation" in said:
+        return (
+            f"PyTorch's {said.split()[0]} gives slightly other results each time on this device, which the recipe "
+            "forbids; set deterministic to false, or train on a processor."
+        )
     if "onnection" in said and not alone:
         return "Another process of this run is gone; go on from the last checkpoint with --resume."
     return None
