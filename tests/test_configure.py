@@ -109,6 +109,7 @@ def test_what_a_gpu_changes():
     assert recipe.augment.crop_size == 512
     assert (recipe.precision, recipe.workers) == ("bf16-mixed", 8)
     assert chosen(data(), replace(GPU, fast_bf16=False))[0].precision == "32-true"
+    assert [chosen(data(photos=photos), GPU)[0].batch_size for photos in (63, 64)] == [4, 16]
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 4)])

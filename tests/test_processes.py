@@ -68,6 +68,14 @@ def test_more_processes_than_graphics_cards_are_refused(monkeypatch: pytest.Monk
         make_fabric("32-true", devices=3, nodes=1)
 
 
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a graphics card")
+def test_float16_is_refused_on_a_processor(workplace: Path):
+    _, errors = pixelwise(*words(workplace, "half", "--set", "precision=16-mixed"), cwd=workplace, status=2)
+    assert "precision 16-mixed works on graphics cards only; set it to bf16-mixed or 32-true." in errors
+    assert "Fabric" not in errors
+    assert not (workplace / "half").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_model(workplace: Path):
     pixelwise(*words(workplace, "two", "--devices", "2"), cwd=workplace)

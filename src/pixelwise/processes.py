@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from lightning.fabric import Fabric
 
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.machine import cores
 
 _REFUSED = 2
@@ -42,7 +42,7 @@ def make_fabric(precision: str, *, devices: int, nodes: int) -> Fabric:
         nodes: machines; likewise.
 
     Raises:
-        PixelwiseError: there are fewer graphics cards than processes.
+        PixelwiseError: there are fewer graphics cards than processes, or none for the precision.
     """
     if _torchrun():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -52,6 +52,8 @@ def make_fabric(precision: str, *, devices: int, nodes: int) -> Fabric:
     for part in ("fabric", "pytorch"):  # either says, by whichever was imported last, what the recipe says
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if precision == "16-mixed" and accelerator == "cpu":  # of which Fabric would make bf16-mixed
+        raise RecipeError("precision 16-mixed works on graphics cards only; set it to bf16-mixed or 32-true.")
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
