@@ -126,10 +126,10 @@ def _check_same_checkpoint(state: RunState, checkpoint: Path | None) -> None:
     """See that all processes go on from the same checkpoint, as each looks for it in the directory that it sees."""
     if state.fabric.world_size == 1:
         return
-    found: list[str | None] = [None] * state.fabric.world_size
-    torch.distributed.all_gather_object(found, checkpoint and checkpoint.name)
+    found = ["none"] * state.fabric.world_size
+    torch.distributed.all_gather_object(found, checkpoint.name if checkpoint else "none")
     if len(set(found)) > 1:
-        names = " and ".join(sorted(name or "none" for name in set(found)))
+        names = " and ".join(sorted(set(found)))
         raise PixelwiseError(
             f"The processes found different checkpoints ({names}); the run's directory has to be on a disk that all "
             "machines share."
