@@ -17,6 +17,8 @@ from pixelwise.recipe import load_recipe
 from pixelwise.watcher import Watcher
 
 if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
     from pixelwise.run_state import RunState
 
 RECIPE = """
@@ -89,7 +91,7 @@ def small_dataset(root: Path, recipe: str = RECIPE) -> Path:
     return root / "recipe.yaml"
 
 
-def fresh_state(workplace: Path, *overrides: str) -> RunState:
+def fresh_state(workplace: Path, *overrides: str, fabric: Fabric | None = None) -> RunState:
     """The state before the first step of the recipe in a directory that `small_dataset` filled."""
     from lightning.fabric import Fabric
 
@@ -99,5 +101,5 @@ def fresh_state(workplace: Path, *overrides: str) -> RunState:
 
     recipe = load_recipe(workplace / "recipe.yaml", overrides)
     train_sets, val_sets = open_sets(recipe.data.train, workplace), open_sets(recipe.data.val, workplace)
-    fabric = Fabric(accelerator="cpu", precision=recipe.precision)
+    fabric = fabric or Fabric(accelerator="cpu", precision=recipe.precision)
     return RunState.fresh(recipe, train_sets, val_sets, class_pixels(train_sets), fabric)

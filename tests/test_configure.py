@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import Pixels, colourful_photo
+from helpers import SPEC, Pixels, colourful_photo
+from pixelwise.bundle import BundleConfig, write_bundle
 from pixelwise.errors import PixelwiseError
 from pixelwise.fingerprint import Fingerprint
 from pixelwise.labels import ClassTable
@@ -108,6 +109,7 @@ def test_what_a_gpu_changes():
     assert recipe.augment.crop_size == 512
     assert (recipe.precision, recipe.workers) == ("bf16-mixed", 8)
     assert chosen(data(), replace(GPU, fast_bf16=False))[0].precision == "32-true"
+    assert [chosen(data(photos=photos), GPU)[0].batch_size for photos in (63, 64)] == [4, 16]
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 4)])
@@ -327,8 +329,28 @@ def test_going_on_from_a_run_keeps_its_normalisation(tmp_path: Path):
     coarser, _ = chosen(data(), model="fcn32s", given={"model": {"encoder_weights": None}})
     (tmp_path / "recipe.yaml").write_text(coarser.to_yaml())
     best = str(tmp_path / "best.safetensors")
+    Path(best).write_bytes(b"")
     recipe, _ = chosen(data(mean=(0.1, 0.1, 0.1)), model="fcn16s", given={"model": {"weights": best}})
     assert (recipe.model.weights, recipe.input) == (best, coarser.input)
+
+
+def test_the_weights_of_a_bundle_come_with_its_normalisation(tmp_path: Path):
+    write_bundle(tmp_path / "model", BundleConfig("m", "fcn32s", {}, classes(2), SPEC), graph=b"g", weights=b"w")
+    weights = tmp_path / "model" / "model.safetensors"
+    recipe, why = chosen(data(), model="fcn16s", given={"model": {"weights": str(weights)}})
+    assert (recipe.input.mean, recipe.input.std) == (SPEC.mean, SPEC.std)
+    assert why["input.mean"] == "as those weights were trained"
+    (weights.parent / "config.json").write_text('{"model_type": "of another library"}')
+    recipe, _ = chosen(data(), model="fcn16s", given={"model": {"weights": str(weights)}})
+    assert recipe.input.mean == (0.485, 0.456, 0.406)
+
+
+def test_weights_by_name_do_not_go_by_what_lies_in_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    other, _ = chosen(data(mean=(0.1, 0.1, 0.1)), model="unet2015")
+    (tmp_path / "recipe.yaml").write_text(other.to_yaml())
+    monkeypatch.chdir(tmp_path)
+    recipe, _ = chosen(data(), model="deeplabv3_resnet50", given={"model": {"weights": "coco_voc"}})
+    assert recipe.input.mean == (0.485, 0.456, 0.406)
 
 
 def test_a_start_that_is_missing_is_refused():

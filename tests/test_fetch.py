@@ -165,6 +165,19 @@ def test_a_server_without_ranges_starts_over(server: Server, pets: dict[str, tup
     assert (tmp_path / "images.tar.gz").read_bytes() == server.files["images.tar.gz"]
 
 
+def test_a_server_without_ranges_that_breaks_off_is_asked_while_more_comes(
+    server: Server, pets: dict[str, tuple[Archive, ...]], tmp_path: Path
+):
+    server.ranges = False
+    server.breaks_after = [300, 500, 400, 600]
+    with pytest.raises(DataError, match=r"images\.tar\.gz cannot be fetched \(the connection breaks off\)"):
+        fetch("oxford-pets", tmp_path, archives=pets)
+    assert len(server.asked) == 3
+    server.breaks_after = [300, 500]
+    fetch("oxford-pets", tmp_path / "again", archives=pets)
+    assert recognise(tmp_path / "again") == "oxford_pets"
+
+
 @pytest.mark.parametrize("name", ["images.tar.gz", "images.tar.gz.part"])
 def test_a_wrong_md5_is_said_and_removes_nothing(
     server: Server, pets: dict[str, tuple[Archive, ...]], tmp_path: Path, name: str

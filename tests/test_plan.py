@@ -88,6 +88,30 @@ def test_an_argument_of_the_network_counts_in_the_choice_however_it_is_written(f
     assert [key for key in reasons(plan) if key.startswith("model.arguments")] == [override.partition("=")[0]]
 
 
+@pytest.mark.parametrize("override", ["model.name=unet2015", "model={name: unet2015}"])
+def test_an_architecture_that_is_set_is_chosen_for(folder: Path, override: str):
+    plan, run = make(Request(None, folder, overrides=[override]), processes=1, watcher=Listener())
+    assert run == Path("runs/photos-unet2015")
+    assert (plan.recipe.name, plan.recipe.model.name) == ("photos-unet2015", "unet2015")
+    assert (plan.recipe.model.transfer, plan.recipe.model.arguments) == (None, {})
+    assert recipe_value(plan, "input.mean") != [0.498, 0.498, 0.498]  # of pixelwise's own model, which is a unet
+    same = Request(None, folder, "unet2015", overrides=[override])
+    assert make(same, processes=1, watcher=Listener()) == (plan, run)
+
+
+def test_two_architectures_are_refused(folder: Path, tmp_path: Path):
+    for run in (None, tmp_path / "run"):
+        request = Request(None, folder, "unet2015", overrides=["model.name=segnet"], run=run)
+        with pytest.raises(RecipeError, match="--model asks for unet2015, and --set for segnet"):
+            make(request, processes=1, watcher=Listener())
+
+
+def test_a_name_that_is_set_is_that_of_the_runs_directory(folder: Path):
+    request = Request(None, folder, "unet2015", overrides=["name=mine", "model.arguments={width: 4}"])
+    plan, run = make(request, processes=1, watcher=Listener())
+    assert (plan.recipe.name, run) == ("mine", Path("runs/mine"))
+
+
 def test_epochs_make_the_steps(folder: Path):
     train = 8 - planned_val(folder)
     plan = planned(folder, "batch_size=2", epochs=10)

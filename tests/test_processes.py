@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +23,7 @@ import torch
 
 from pixelwise.bundle import read_bundle
 from pixelwise.errors import PixelwiseError
-from pixelwise.processes import launch, local_processes, rank
+from pixelwise.processes import launch, local_processes, make_fabric, rank
 from pixelwise.run_directory import read_log
 from small_runs import fresh_state, small_dataset
 
@@ -57,6 +59,23 @@ def test_several_machines_need_a_place_to_meet():
         launch(["train"], devices=1, nodes=2)
 
 
+def test_more_processes_than_graphics_cards_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(PixelwiseError, match="3 training processes need as many graphics cards"):
+        launch(["--version"], devices=3)
+    with pytest.raises(PixelwiseError, match="this machine has 2"):
+        make_fabric("32-true", devices=3, nodes=1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a graphics card")
+def test_float16_is_refused_on_a_processor(workplace: Path):
+    _, errors = pixelwise(*words(workplace, "half", "--set", "precision=16-mixed"), cwd=workplace, status=2)
+    assert "precision 16-mixed works on graphics cards only; set it to bf16-mixed or 32-true." in errors
+    assert "Fabric" not in errors
+    assert not (workplace / "half").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_train_one_model(workplace: Path):
     pixelwise(*words(workplace, "two", "--devices", "2"), cwd=workplace)
@@ -66,6 +85,7 @@ def test_two_processes_train_one_model(workplace: Path):
     assert "holds a run already" in errors
     _, errors = pixelwise(*words(workplace, "few", "--devices", "2", "--set", "batch_size=1"), cwd=workplace, status=2)
     assert "each of them needs a photo a step" in errors
+    assert "--resume" not in errors  # nothing has begun, and would end alike
     assert not (workplace / "few").exists()
 
 
@@ -83,6 +103,7 @@ def test_each_photo_counts_alike_where_one_process_has_more_of_them(workplace: P
     (entry,) = read_log(workplace / "uneven" / "log.jsonl")
     state = fresh_state(workplace, *overrides)
     images, masks = next(iter(state.loader()))
+    masks = masks.long()
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (state.recipe.input.mean, state.recipe.input.std))
     seen = (images / 255 - mean) / std
     first, second = (float(state.loss(state.module(seen[own]), masks[own]).detach()) for own in ([0, 2], [1]))
@@ -113,6 +134,36 @@ def test_torchrun_trains_as_well(workplace: Path):
     )
     assert done.returncode == 0, done.stderr
     check_finished(workplace / "torchrun")
+
+
+@pytest.mark.slow
+def test_machines_that_do_not_share_the_runs_directory_do_not_go_on_from_different_steps(
+    workplace: Path, tmp_path: Path
+):
+    """Two launchers are two machines to each other."""
+    pixelwise(*words(workplace, str(tmp_path / "first")), cwd=workplace)
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    shutil.rmtree(tmp_path / "first" / "model")
+    max((tmp_path / "second" / "checkpoints").iterdir()).unlink()
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = f"localhost:{free.getsockname()[1]}"
+    more = ["--resume", "--nodes", "2", "--rendezvous", place]
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pixelwise", *words(workplace, str(tmp_path / name), *more)],
+            cwd=workplace,
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("first", "second")
+    ]
+    errors = [machine.communicate(timeout=200)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [2, 2], errors
+    assert any("has to be on a disk that all machines share" in said for said in errors), errors
+    assert "Traceback (most recent call last)" not in "".join(errors)
 
 
 def workers_of(launcher: int) -> list[int]:

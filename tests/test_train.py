@@ -176,7 +176,7 @@ def first_steps(workplace: Path, tmp_path: Path) -> Any:
         seen: dict[str, Any] = {"answers": [], "masks": [], "losses": [], "state": state}
         state.model.register_forward_hook(lambda _, __, out: seen["answers"].append(out))
         for images, masks in state.loader():
-            seen["masks"].append(masks)
+            seen["masks"].append(masks.long())
             seen["losses"].append(float(module.take_step(state, images, masks)))
             seen.setdefault("rates", [group["lr"] for group in state.optimizer.param_groups])
             state.step += 1

@@ -17,6 +17,7 @@ pytest.importorskip("torch")
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 
 from helpers import ENVIRONMENT, pixelwise
 from pixelwise.bundle import read_bundle
@@ -199,7 +200,7 @@ def one_update(workplace: Path, *overrides: str) -> tuple[float, dict[str, Any]]
     before = {name: parameter.detach().clone() for name, parameter in state.module.named_parameters()}
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    masks = torch.randint(0, 21, (4, 32, 32), generator=generator)
+    masks = torch.randint(0, 21, (4, 32, 32), dtype=torch.uint8, generator=generator)
     loss = float(take_step(state, images, masks))
     return loss, {name: parameter.detach() - before[name] for name, parameter in state.module.named_parameters()}
 
@@ -223,6 +224,33 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
         take_step(state, images, masks)
 
 
+def test_a_gradient_that_is_not_finite_ends_the_run_with_advice(workplace: Path):
+    state = fresh_state(workplace)
+    weight = next(state.module.parameters())
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    before = weight.detach().clone()
+    images, masks = next(iter(state.loader()))
+    with pytest.raises(PixelwiseError, match=r"The gradient's norm is (nan|inf) at step 0; lower optimizer\.lr"):
+        take_step(state, images, masks)
+    assert torch.equal(weight, before)
+
+
+def test_a_step_that_overflows_in_float16_is_left_out(workplace: Path):
+    """On a processor, where pixelwise refuses it, as the arithmetic of its scaler is the same."""
+    too_large = torch.amp.GradScaler("cpu", init_scale=2.0**100)
+    fabric = Fabric(accelerator="cpu", plugins=MixedPrecision("16-mixed", device="cpu", scaler=too_large))
+    state = fresh_state(workplace, "optimizer.warmup_steps=0", fabric=fabric)
+    state.recipe = state.recipe.model_copy(update={"precision": "16-mixed"})
+    weight, (images, masks) = next(state.module.parameters()), next(iter(state.loader()))
+    before = weight.detach().clone()
+    take_step(state, images, masks)
+    assert torch.equal(weight, before)
+    assert too_large.get_scale() == 2.0**99
+    too_large.update(1.0)
+    take_step(state, images, masks)
+    assert not torch.equal(weight, before)
+
+
 @pytest.mark.slow
 def test_a_crop_too_small_for_batch_normalisation_is_one_sentence_and_the_directory_stays_free(
     workplace: Path, tmp_path: Path
@@ -238,6 +266,58 @@ def test_a_crop_too_large_for_the_memory_is_one_sentence_and_the_directory_stays
     with pytest.raises(PixelwiseError, match="not enough memory for this training; lower batch_size"):
         go(workplace, run, "augment.crop_size=99999999")
     RunDirectory(run).check("name: another", resume=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photo_that_breaks_off_is_one_sentence_whoever_reads_it(tmp_path: Path, workers: int):
+    small_dataset(tmp_path)
+    photo = tmp_path / "voc" / "JPEGImages" / "chelsea1.jpg"
+    photo.write_bytes(photo.read_bytes()[:-1000])  # its header is whole, so that the check of the data passes it
+    words = ["train", "recipe.yaml", "--data-root", ".", "--run", "run", "--set", f"workers={workers}"]
+    _, errors = pixelwise(*words, cwd=tmp_path, status=2)
+    (said,) = (line for line in errors.splitlines() if line.startswith("pixelwise: "))
+    assert "chelsea1.jpg" in said
+    assert "DataLoader" not in errors
+
+
+def little_shared_memory() -> list[str]:
+    """What runs a command where /dev/shm has 2 MB, as it has 64 in Docker; skips the test where that cannot be had."""
+    mounted = 'mount -t tmpfs -o size=2m tmpfs /dev/shm && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", mounted, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], check=False).returncode != 0:
+        pytest.skip("nothing may be mounted here")
+    return command
+
+
+@pytest.mark.slow
+def test_little_shared_memory_is_one_sentence(workplace: Path, tmp_path: Path):
+    words = ["train", "recipe.yaml", "--data-root", ".", "--run", str(tmp_path), "--set", "augment.crop_size=1024"]
+    before = little_shared_memory()
+    _, errors = pixelwise(*words, "--set", "workers=1", cwd=workplace, status=2, before=before)
+    assert "ran out of memory; give the container more shared memory (Docker: --shm-size=2g), or" in errors
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("DataLoader worker (pid 71) is killed by signal: Bus error. It is possible", "--set workers=0"),
+        ("DataLoader worker (pid 71) is killed by signal: Killed. ", "--set workers=0"),
+        (
+            "nll_loss2d_forward_out_cuda_template does not have a deterministic implementation, but you set",
+            "PyTorch's nll_loss2d_forward_out_cuda_template gives .*; set deterministic to false",
+        ),
+    ],
+)
+def test_what_pytorch_raises_is_told_with_what_helps(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, told: str
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError(raised)
+
+    monkeypatch.setattr("pixelwise.train._loop", fail)
+    with pytest.raises(PixelwiseError, match=told):
+        go(workplace, tmp_path / "run")
 
 
 def test_a_run_goes_on_without_the_weights_that_it_started_from(workplace: Path, whole_run: Path, tmp_path: Path):

@@ -267,7 +267,7 @@ def check_place(path: Path, *, force: bool) -> None:
     Raises:
         OutputError: something is there already and `force` is off, or it is not a bundle.
     """
-    if is_there(path) and not (force and _is_bundle(path)):
+    if is_there(path) and not (force and is_bundle(path)):
         if force:
             raise OutputError(f"{path} is not a model, so it is not replaced; choose another place.")
         raise OutputError(f"{path} exists already; choose another place, or force the replacement of a model.")
@@ -286,7 +286,7 @@ def _replace(path: Path, fresh: Path, *, aside: Path) -> None:
         raise
 
 
-def _is_bundle(path: Path) -> bool:
+def is_bundle(path: Path) -> bool:
     """Whether a directory is a model of any format version; others have a file called `config.json`, too."""
     try:
         return isinstance(_read_config(path).get("format_version"), int)

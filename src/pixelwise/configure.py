@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pixelwise.bundle import InputSpec
+from pixelwise.bundle import InputSpec, is_bundle, read_bundle
 from pixelwise.catalogue import DEFAULT_MODEL, find_model
 from pixelwise.describe import describe
 from pixelwise.errors import PixelwiseError
@@ -172,8 +172,13 @@ def _spec_of(key: str, start: str) -> InputSpec | Input | None:
     """What is known of how a start was normalised when it was trained."""
     if key == "transfer":
         return find_model(start).config.input_spec
-    recipe = RunDirectory(Path(start).parent).recipe
-    return load_recipe(recipe).input if key == "weights" and recipe.is_file() else None
+    if key != "weights" or not Path(start).is_file():  # "coco_voc" is no file and has no neighbours
+        return None
+    beside = Path(start).parent
+    if is_bundle(beside):
+        return read_bundle(beside).config.input_spec
+    recipe = RunDirectory(beside).recipe
+    return load_recipe(recipe).input if recipe.is_file() else None
 
 
 def _normalisation(mean: Sequence[float], std: Sequence[float], why_mean: str, why_std: str) -> list[Choice]:

@@ -156,7 +156,11 @@ class _NoAnswer(Exception):
 
 
 def _receive(url: str, part: Path, report: Callable[[int, int], None]) -> None:
-    """Append to `part` until it is whole; each time the connection breaks, ask for the rest, while any comes."""
+    """Append to `part` until it is whole; each time the connection breaks, ask for the rest, while any comes.
+
+    A server that does not send parts begins anew each time; then an attempt has to get further than all before it.
+    """
+    furthest = 0
     while True:
         start = part.stat().st_size if part.is_file() else 0
         response = _ask(url, start)
@@ -174,8 +178,9 @@ def _receive(url: str, part: Path, report: Callable[[int, int], None]) -> None:
                 report(done, max(total, done))
         if done >= total:
             return
-        if done == start:
+        if done <= max(start, furthest):
             raise _NoAnswer("the connection breaks off")
+        furthest = done
 
 
 def _ask(url: str, start: int) -> HTTPResponse | None:

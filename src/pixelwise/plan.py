@@ -130,12 +130,35 @@ def make(request: Request, *, processes: int, watcher: Watcher) -> tuple[Plan, P
         return plan, request.run or Path("runs") / plan.recipe.name
     if request.recipe is not None or request.data is None:
         raise RecipeError("Give either a recipe or --data DIR; see `pixelwise train --help`.")
-    run = request.run or Path("runs") / f"{request.data.resolve().name}-{request.model or USUAL_MODEL}"
+    model, name = _architecture(request), _overridden(request).get("name")
+    run = request.run or Path("runs") / (name if isinstance(name, str) else f"{request.data.resolve().name}-{model}")
     if request.resume and RunDirectory(run).recipe.is_file():
         plan = plan_from_file(RunDirectory(run).recipe, request.overrides)
         _check_same(request, plan.recipe, run)
         return plan, run
     return plan_from_data(request.data, request, processes=processes, watcher=watcher), run
+
+
+def _architecture(request: Request) -> str:
+    """The architecture that --model or --set asks for; the usual one where neither does.
+
+    Raises:
+        RecipeError: both do, and differ.
+    """
+    part = _overridden(request).get("model")
+    name = part.get("name") if isinstance(part, dict) else None
+    if not isinstance(name, str):  # what is none, the recipe refuses
+        return request.model or USUAL_MODEL
+    if request.model not in (None, name):
+        raise RecipeError(f"--model asks for {request.model}, and --set for {name}; leave one of them out.")
+    return name
+
+
+def _overridden(request: Request) -> dict[str, Any]:
+    """What --set gives of a recipe, plain data."""
+    raw: dict[str, Any] = {}
+    apply_overrides(raw, request.overrides)
+    return raw
 
 
 def _check_recipe_alone(request: Request) -> None:
@@ -193,12 +216,10 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
 
     Raises:
         DataError: the data are missing, damaged or not understood.
-        RecipeError: an override does not fit.
+        RecipeError: an override does not fit, or --model and --set ask for different architectures.
     """
-    model, values = request.model or USUAL_MODEL, parse_values(request.overrides)
+    model, values = _architecture(request), parse_values(request.overrides)
     layout = recognise(data) if request.layout in (None, "auto") else request.layout
-    raw: dict[str, Any] = {}
-    apply_overrides(raw, request.overrides)
     given = parse_values(request.options)
     root = data.resolve()
     if layout == "folder":
@@ -219,7 +240,7 @@ def plan_from_data(data: Path, request: Request, *, processes: int, watcher: Wat
         data={"train": [sources[0].model_dump()], "val": [sources[1].model_dump()], "colours": "display"},
         machine=Machine.here(processes=processes),
         model=model,
-        given=raw,
+        given=_overridden(request),
         epochs=request.epochs,
     )
     apply_overrides(chosen, request.overrides)

@@ -11,8 +11,11 @@ from collections.abc import Sequence
 import torch
 from lightning.fabric import Fabric
 
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import PixelwiseError, RecipeError
 from pixelwise.machine import cores
+
+_REFUSED = 2
+"""The exit status of a command that could not be done, and has said why."""
 
 
 def is_worker() -> bool:
@@ -37,14 +40,20 @@ def make_fabric(precision: str, *, devices: int, nodes: int) -> Fabric:
         precision: as Fabric takes it.
         devices: processes on this machine; those that torchrun started count more.
         nodes: machines; likewise.
+
+    Raises:
+        PixelwiseError: there are fewer graphics cards than processes, or none for the precision.
     """
     if _torchrun():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
+    _check_devices(devices)
     several = nodes > 1 or devices > 1
     for part in ("fabric", "pytorch"):  # either says, by whichever was imported last, what the recipe says
         logging.getLogger(f"lightning.{part}").setLevel(logging.WARNING)
     accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if precision == "16-mixed" and accelerator == "cpu":  # of which Fabric would make bf16-mixed
+        raise RecipeError("precision 16-mixed works on graphics cards only; set it to bf16-mixed or 32-true.")
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
@@ -74,8 +83,8 @@ def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: 
         rendezvous: HOST:PORT of the first machine, where the others find it; needed for several machines.
 
     Raises:
-        PixelwiseError: one of the processes ended badly, a signal stopped them all, or there is no rendezvous for
-            several machines.
+        PixelwiseError: one of the processes ended badly, a signal stopped them all, there are fewer graphics cards than
+            processes, or there is no rendezvous for several machines.
         KeyboardInterrupt: that signal was Ctrl-C's.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -84,6 +93,7 @@ def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: 
 
     if nodes > 1 and rendezvous is None:
         raise PixelwiseError("Several machines have to find each other: give --rendezvous HOST:PORT of the first one.")
+    _check_devices(devices)
     config = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
@@ -105,10 +115,23 @@ def launch(command: Sequence[str], *, devices: int, nodes: int = 1, rendezvous: 
         ) from error
     except ChildFailedError as error:
         number, failure = error.get_first_failure()
+        told = f"Process {number} of {devices * nodes} {_ending(failure.exitcode)}, so the others were stopped"
+        if failure.exitcode == _REFUSED:
+            raise PixelwiseError(f"{told}; what it said is above.") from error
+        raise PixelwiseError(f"{told}; go on from the last checkpoint with --resume.") from error
+
+
+def _check_devices(devices: int) -> None:
+    """See that each process of this machine has a graphics card of its own; a processor takes any number of them."""
+    if torch.cuda.is_available():
+        cards = torch.cuda.device_count()
+    else:
+        cards = 1 if torch.backends.mps.is_available() else devices
+    if devices > cards:
         raise PixelwiseError(
-            f"Process {number} of {devices * nodes} {_ending(failure.exitcode)}, so the others were stopped; go on "
-            "from the last checkpoint with --resume."
-        ) from error
+            f"{devices} training processes need as many graphics cards, and this machine has {cards}; lower --devices "
+            "(for torchrun, --nproc-per-node)."
+        )
 
 
 def _ending(status: int) -> str:

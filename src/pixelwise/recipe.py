@@ -242,7 +242,8 @@ class Recipe(_Part):
         accumulate: a batch is worked through in so many parts, for large batches in little memory.
         precision: "bf16-mixed" and "16-mixed" compute in half precision where it is safe; the latter on GPUs only.
         compile: by `torch.compile`; pays for long runs.
-        deterministic: refuse operations whose results differ from run to run, which some are on GPUs.
+        deterministic: refuse operations whose results differ from run to run, which some are on GPUs,
+            cross-entropy among them.
         sync_batch_norm: statistics of batch normalisation over all processes; on CUDA devices only.
         workers: processes that read and augment photos, for each training process.
         log_to: services beside TensorBoard and `log.jsonl`, by the names of their packages.

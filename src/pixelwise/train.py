@@ -44,6 +44,9 @@ LOG_EVERY = 10
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 """What PyTorch says of the processor's memory; of a graphics card's it has an error of its own."""
 
+_NO_SHARED_MEMORY = ("unable to allocate shared memory", "killed by signal: Bus error", "killed by signal: Killed")
+"""What it says where the processes that read photos could not hand them over, or were ended for want of memory."""
+
 
 def train(
     plan: Plan,
@@ -119,9 +122,24 @@ def _check_processes(recipe: Recipe, fabric: Fabric) -> None:
         )
 
 
+def _check_same_checkpoint(state: RunState, checkpoint: Path | None) -> None:
+    """See that all processes go on from the same checkpoint, as each looks for it in the directory that it sees."""
+    if state.fabric.world_size == 1:
+        return
+    found = ["none"] * state.fabric.world_size
+    torch.distributed.all_gather_object(found, checkpoint.name if checkpoint else "none")
+    if len(set(found)) > 1:
+        names = " and ".join(sorted(set(found)))
+        raise PixelwiseError(
+            f"The processes found different checkpoints ({names}); the run's directory has to be on a disk that all "
+            "machines share."
+        )
+
+
 def _run(state: RunState, directory: RunDirectory, watcher: Watcher) -> None:
     """From the last checkpoint, or from the start, to the last step."""
     checkpoint = state.restore(directory.checkpoints, say=watcher.say)
+    _check_same_checkpoint(state, checkpoint)
     if checkpoint is not None:
         watcher.say(f"Goes on from step {state.step} ({checkpoint.name}).")
     if state.finished:
@@ -147,10 +165,20 @@ def _told(error: Exception, *, alone: bool) -> str | None:
         return (
             "There is not enough memory for this training; lower batch_size or augment.crop_size, or raise accumulate."
         )
+    if any(words in said for words in _NO_SHARED_MEMORY):
+        return (
+            "The processes that read photos ran out of memory; give the container more shared memory (Docker: "
+            "--shm-size=2g), or read the photos in this process with --set workers=0."
+        )
     if "Expected more than 1 value per channel" in said:  # torch.nn.functional.batch_norm
         return (
             "Batch normalisation has a single value to go by; raise augment.crop_size, or batch_size, or lower "
             "accumulate."
+        )
+    if "does not have a deterministic implementation" in said:
+        return (
+            f"PyTorch's {said.split()[0]} gives slightly other results each time on this device, which the recipe "
+            "forbids; set deterministic to false, or train on a processor."
         )
     if "onnection" in said and not alone:
         return "Another process of this run is gone; go on from the last checkpoint with --resume."
@@ -208,11 +236,11 @@ class _Window:
 
 
 def _on_device(state: RunState, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """uint8 (B, 3, H, W) as the loader gives them -> normalised float, channels last; and the masks."""
+    """uint8 (B, 3, H, W) as the loader gives them -> normalised float, channels last; and the masks, int64."""
     images, masks = state.fabric.to_device((images, masks))
     spec = state.recipe.input
     mean, std = (torch.tensor(each, device=images.device).view(3, 1, 1) for each in (spec.mean, spec.std))
-    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last), masks
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last), masks.long()
 
 
 def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
@@ -221,13 +249,13 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
     Args:
         state: changed in place, but for its `step`.
         images: uint8 (B, 3, H, W) RGB, this process's part of the batch.
-        masks: int64 (B, H, W) class ids or ignore_index.
+        masks: uint8 (B, H, W) class ids or ignore_index.
 
     Returns:
         () float, the loss.
 
     Raises:
-        PixelwiseError: the loss is not finite.
+        PixelwiseError: the loss is not finite, or the gradient is not, but for "16-mixed".
     """
     recipe, fabric = state.recipe, state.fabric
     pixels, masks = _on_device(state, images, masks)
@@ -254,16 +282,22 @@ def take_step(state: RunState, images: Tensor, masks: Tensor) -> Tensor:
         with fabric.no_backward_sync(state.model, enabled=number < len(parts)):
             loss = _forward(state, part, target)
             if not torch.isfinite(loss):
-                raise PixelwiseError(
-                    f"The loss is {float(loss.detach())} at step {state.step}; lower optimizer.lr, or set precision to "
-                    "32-true."
-                )
+                raise _not_finite("loss", loss, state.step)
             fabric.backward(loss * share)
         total += loss.detach() * share
-    fabric.clip_gradients(state.model, state.optimizer, max_norm=settings.clip)
+    norm = fabric.clip_gradients(state.model, state.optimizer, max_norm=settings.clip, error_if_nonfinite=False)
+    # float16's scaler tries a larger factor now and then, and leaves the step out where that was too large.
+    if recipe.precision != "16-mixed" and norm is not None and not torch.isfinite(norm):
+        raise _not_finite("gradient's norm", norm, state.step)
     state.optimizer.step()
     state.ema.update_parameters(state.module)
     return total
+
+
+def _not_finite(what: str, value: Tensor, step: int) -> PixelwiseError:
+    return PixelwiseError(
+        f"The {what} is {float(value.detach())} at step {step}; lower optimizer.lr, or set precision to 32-true."
+    )
 
 
 def _parts(pixels: Tensor, masks: Tensor, parts: int) -> Iterator[tuple[Tensor, Tensor]]:

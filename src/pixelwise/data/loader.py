@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import ConcatDataset, DataLoader, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Sampler, default_collate
 from torch.utils.data import Dataset as TorchDataset
 
 from pixelwise.data.sample import Dataset
 from pixelwise.data.transforms import TrainTransform
+from pixelwise.errors import PixelwiseError
 from pixelwise.recipe import Recipe
 
 
@@ -136,17 +137,45 @@ def epoch_order(factors: NDArray[np.float64], *, seed: int, epoch: int) -> NDArr
     return generator.permutation(indices)
 
 
-class _Augmented(TorchDataset[tuple[Tensor, Tensor]]):
-    """Samples by (index, position), augmented under the seed of their position."""
+class _Augmented(TorchDataset[tuple[Tensor, Tensor] | PixelwiseError]):
+    """Samples by (index, position), augmented under the seed of their position.
+
+    Masks are uint8, as all of them pass through shared memory, of which there is little in a container.
+    One that cannot be read is given as its error: of an error that is raised, torch makes one whose message is a
+    traceback.
+    """
 
     def __init__(self, dataset: ConcatDataset[object], transform: TrainTransform, seed: int) -> None:
         self.dataset, self.transform, self.seed = dataset, transform, seed
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor] | PixelwiseError:
         index, position = key
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(self.seed, position))
-            return self.transform(self.dataset[index])
+            try:
+                image, mask = self.transform(self.dataset[index])
+            except PixelwiseError as error:
+                return error
+        return image, mask.byte()
+
+
+def _collate(samples: Sequence[tuple[Tensor, Tensor] | PixelwiseError]) -> tuple[Tensor, Tensor] | PixelwiseError:
+    """The samples as a batch, or the first error among them."""
+    error = next((sample for sample in samples if isinstance(sample, PixelwiseError)), None)
+    return error or tuple(default_collate(list(samples)))
+
+
+class _TrainLoader(DataLoader[tuple[Tensor, Tensor]]):
+    """Raises in this process the errors that its workers give."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
+        return map(_batch_or_raise, super().__iter__())
+
+
+def _batch_or_raise(batch: tuple[Tensor, Tensor] | PixelwiseError) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, PixelwiseError):
+        raise batch
+    return batch
 
 
 def mix(*entropy: int) -> int:
@@ -175,6 +204,8 @@ def loader_of_run(
         start_step: the first step to give.
         rank: this process.
         world_size: number of processes.
+
+    Going through them raises a PixelwiseError where a photo or mask cannot be read.
     """
     sampler = StepSampler(
         factors,
@@ -193,15 +224,17 @@ def loader_of_run(
 def train_loader(
     datasets: Sequence[Dataset], transform: TrainTransform, sampler: StepSampler, *, workers: int
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches of (image uint8 (B, 3, H, W), mask int64 (B, H, W)) as the sampler orders them.
+    """Batches of (image uint8 (B, 3, H, W), mask uint8 (B, H, W)) as the sampler orders them.
 
-    The order is over the concatenation of the datasets.
+    The order is over the concatenation of the datasets. Going through them raises a PixelwiseError where a photo or
+    mask cannot be read.
     """
-    return DataLoader(
+    return _TrainLoader(
         _Augmented(ConcatDataset(list(datasets)), transform, sampler.seed),  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        collate_fn=_collate,
         worker_init_fn=_one_thread,
     )
 
