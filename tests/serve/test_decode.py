@@ -18,7 +18,7 @@ reserved = mmap.mmap(-1, 3 << 30)
 from pixelwise.serve.decode import decode
 
 for _ in range(2):
-    size, pixels, notes = decode(Path(sys.argv[1]).read_bytes(), 50_000_000)
+    size, pixels, notes = decode(Path(sys.argv[1]).read_bytes(), 50_000_000, 60)
     print(*size)
 try:
     bytearray(5 << 29)

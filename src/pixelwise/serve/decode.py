@@ -6,6 +6,7 @@ Imported by that process, so it brings in little.
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,21 @@ _MEMORY = 2 << 30  # bytes of address space; a photo of the most pixels allowed 
 _STATM = Path("/proc/self/statm")
 
 
-def decode(data: bytes, max_pixels: int) -> tuple[tuple[int, int], bytes, tuple[str, ...]]:
+def decode(data: bytes, max_pixels: int, seconds: float) -> tuple[tuple[int, int], bytes, tuple[str, ...]]:
     """A file's bytes -> height and width, RGB pixels uint8, and notes on how it was read.
+
+    What takes longer than `seconds` ends this process.
 
     Raises:
         ImageError: it is no picture, damaged, or too large.
     """
     _limit_memory()
-    photo = read_image(data, limits=Limits(max_pixels=max_pixels), name="The photo")
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process even where a decoder in C does not return
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        photo = read_image(data, limits=Limits(max_pixels=max_pixels), name="The photo")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     height, width = photo.pixels.shape[:2]
     return (height, width), photo.pixels.tobytes(), photo.notes
 
