@@ -193,6 +193,19 @@ def test_a_picture_that_would_fill_the_memory_is_refused_by_its_header(server: s
     assert time.perf_counter() - start < 5
 
 
+def test_a_size_that_would_take_an_hour_is_refused_however_small_the_photo(server: str):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG")
+    said = problem(post(server, data=buffer.getvalue(), query="?size=65535"), 422)
+    assert said == (
+        "At size 65535 the network would see 65,536 × 65,536 pixels, which is above the limit of 50,000,000; "
+        "give a smaller size."
+    )
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1000)).save(buffer, "PNG")
+    assert post(server, data=buffer.getvalue(), query="?size=2000").status_code == 200
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the decoders in /proc")
 def test_a_decoder_that_dies_costs_at_most_one_request(running: tuple[subprocess.Popen[str], str]):
     process, server = running

@@ -35,7 +35,7 @@ class Limits:
 
     Attributes:
         max_bytes: of its body.
-        max_pixels: of its photo.
+        max_pixels: of its photo, and of what the network sees of it at a size that was asked for.
         queue: how many requests may wait beside those that are computed.
         deadline: seconds from when its body is there; what has waited longer never reaches a model.
         upload: seconds for its body to arrive.
@@ -134,6 +134,7 @@ class Service:
                 )
                 async with self._places:  # so that most wait as files, which are small
                     photo = await self._decoded(data)
+                    self._check_seen(segmenter, photo)
                     async with self._slots:
                         waiting.deadline = math.inf  # the wait is over; what is computed is answered
                         return await anyio.to_thread.run_sync(
@@ -165,6 +166,18 @@ class Service:
         return await anyio.to_process.run_sync(
             decode, data, self.limits.max_pixels, self.limits.decode, cancellable=True, limiter=self._decoders
         )
+
+    def _check_seen(self, segmenter: Segmenter, photo: Photo) -> None:
+        """See that what is asked for takes no longer than the largest photo may, however small this one is."""
+        if not isinstance(segmenter.size, int):  # the photo's own size, which was checked, or the model's
+            return
+        height, width = segmenter.size_seen(*photo.pixels.shape[:2])
+        if height * width > self.limits.max_pixels:
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"At size {segmenter.size} the network would see {width:,} × {height:,} pixels, which is above the "
+                f"limit of {self.limits.max_pixels:,}; give a smaller size.",
+            )
 
     def _computed(self, segmenter: Segmenter, photo: Photo, finish: Callable[[Segmentation], T]) -> T:
         start = time.perf_counter()
