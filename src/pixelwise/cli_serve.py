@@ -74,7 +74,7 @@ def serve(
     service = Service(_named(models), others=lambda: _others(shown) if among_friends else {}, limits=limits)
     names = _OWN if host in _OWN and not token else None
     app = create_app(service, token=token, runs=shown, names=names)
-    run(app, host=host, port=port)
+    run(app, host=host, port=port, failure=lambda: service.models.failure)
 
 
 def _folder_of_runs(given: Path | None, *, usual: bool) -> Path | None:

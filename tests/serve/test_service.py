@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -24,7 +25,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import ENVIRONMENT, PHOTOS, ROOT, pixelwise
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, ROOT, pixelwise
+from pixelwise.bundle import read_bundle, write_bundle
+from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
 from server import serving
 
@@ -443,6 +446,19 @@ def test_damaged_photos_never_break_it_nor_stay_in_memory():
         assert statuses.count(200) > 100
         assert post(address).status_code == 200
         assert process.poll() is None
+
+
+def test_a_model_that_cannot_be_run_ends_it_with_one_sentence(tmp_path: Path):
+    """It is there and whole, so that only trying it tells."""
+    own = read_bundle(DEFAULT_BUNDLE)
+    classes = ClassTable(own.config.classes.names[:20], own.config.classes.colours[:20], ignore_index=255)
+    config = replace(own.config, classes=classes)
+    write_bundle(tmp_path / "twenty", config, graph=own.graph.read_bytes(), weights=own.weights.read_bytes())
+    out, err = pixelwise("serve", "--port", "0", "--model", "default", "--model", "twenty", cwd=tmp_path, status=2)
+    assert out.startswith("http://")
+    assert err == (
+        "pixelwise: twenty cannot be loaded: The network tells 21 classes apart, its class table names 20.\n"
+    )
 
 
 def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_one_sentence(server: str, tmp_path: Path):

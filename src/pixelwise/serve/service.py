@@ -78,11 +78,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While this is entered, models are loaded, and a decoder, so that the first request need not wait for it.
-
-        Raises:
-            PixelwiseError: a model that is to be there from the start cannot be loaded.
-        """
+        """While this is entered, models are loaded, and a decoder, so that the first request need not wait for it."""
         async with anyio.create_task_group() as group, self.models.loading():
             group.start_soon(self._warm_decoder)
             yield
