@@ -41,6 +41,26 @@ RECORD = """async () => {
 }"""
 
 
+HOLD_FRAME = """() => {
+  const toBlob = HTMLCanvasElement.prototype.toBlob;
+  window.held = new Promise(tell => {
+    HTMLCanvasElement.prototype.toBlob = function (...given) {
+      window.goOn = () => toBlob.apply(this, given);
+      tell();
+    };
+  });
+}"""
+SLOW_CAMERA = """() => {
+  const devices = navigator.mediaDevices, own = devices.getUserMedia.bind(devices);
+  window.streams = [];
+  devices.getUserMedia = async wanted => {
+    await new Promise(done => setTimeout(done, 500));
+    streams.push(await own(wanted));
+    return streams.at(-1);
+  };
+}"""
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a server with the default model, and with the same one that sees photos smaller."""
@@ -123,6 +143,33 @@ def test_the_mask_that_is_saved_is_the_command_lines(page, tmp_path: Path):
         assert saved.value.suggested_filename == name
         data = Path(saved.value.path()).read_bytes()
         assert b'"person"' in data if kind == "json" else Image.open(io.BytesIO(data)).size[1] == 512
+
+
+def test_the_mask_that_is_saved_is_the_one_that_is_shown(page):
+    """Not that of switches that were set since, whose answer is on its way."""
+    upload(page, ASTRONAUT)
+    page.route("**/v1/segment?*size=256*", lambda route: None)
+    with page.expect_request("**/v1/segment?*size=256*"):
+        page.locator("#size").select_option("256")
+    with page.expect_request("**/v1/segment?*mask=none*") as asked, page.expect_download():
+        page.locator("#save-mask").click()
+    assert "size=auto" in asked.value.url
+
+
+def test_what_cannot_be_saved_is_said(page):
+    upload(page, ASTRONAUT)
+    page.route("**/v1/segment?*mask=none*", lambda route: route.fulfill(status=404, json={"detail": "It is gone."}))
+    page.locator("#save-mask").click()
+    page.get_by_text("astronaut_mask.png cannot be saved: It is gone.").wait_for()
+    assert page.locator("#status.error").count() == 1
+
+
+@pytest.mark.parametrize("chooser", ["#file", "#shoot input"])
+def test_the_same_file_may_be_chosen_again(page, chooser: str):
+    """A browser tells of no change where a file is chosen that is still there."""
+    page.locator(chooser).set_input_files(ASTRONAUT)
+    page.locator("#classes tbody tr").first.wait_for()
+    assert page.locator(chooser).input_value() == ""
 
 
 def test_sliders_and_switches_work_on_what_is_there(page):
@@ -214,6 +261,30 @@ def test_a_video_is_segmented_as_it_plays_until_it_ends(page, tmp_path: Path):
     with page.expect_download() as saved:
         page.locator("#save-overlay").click()
     assert re.fullmatch(r"cat-\d+\.\d\ds_overlay\.png", saved.value.suggested_filename)
+
+
+def test_a_photo_that_is_chosen_while_a_frame_is_made_ready_stays(page):
+    page.evaluate(HOLD_FRAME)
+    page.locator("#camera").click()
+    page.evaluate("held")
+    upload(page, ASTRONAUT)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("goOn()")
+    page.wait_for_timeout(500)
+    assert asked == []
+    assert page.locator("#status").inner_text().startswith("512 × 512 pixels")
+
+
+def test_two_clicks_open_one_camera(page):
+    """While the browser asks whether it may; here it waits for half a second."""
+    page.evaluate(SLOW_CAMERA)
+    for _ in range(2):
+        page.locator("#camera").click()
+    page.get_by_text("photos a second").wait_for()
+    page.get_by_role("button", name="Stop the camera").click()
+    page.wait_for_timeout(500)
+    assert page.evaluate("streams.flatMap(each => each.getTracks()).map(track => track.readyState)") == ["ended"]
 
 
 def test_a_film_that_cannot_be_played_is_said(page, tmp_path: Path):
