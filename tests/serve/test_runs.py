@@ -234,6 +234,18 @@ def test_a_report_is_opened_in_the_page_and_can_do_nothing_there(page, server: s
 
 
 @pytest.mark.browser
+def test_a_screen_reader_is_told_which_tab_is_open(page, server: str):
+    page.goto(f"{server}/#runs")
+    current = page.locator("nav a[aria-current='page']")
+    page.get_by_role("link", name="Runs and reports").wait_for()
+    assert current.all_inner_texts() == ["Runs and reports"]
+    page.get_by_role("link", name="Photo").click()
+    page.locator("#photo").wait_for()
+    assert current.all_inner_texts() == ["Photo"]
+    assert page.locator("nav a[aria-current]").count() == 1
+
+
+@pytest.mark.browser
 def test_a_script_that_arrives_late_misses_nothing(page, server: str):
     """As over a slow line: the server has long answered the first script when the second one is there."""
     held: list[object] = []

@@ -337,6 +337,15 @@ def test_an_address_that_says_nothing_is_that_of_the_photo(page, address: str):
     upload(page, ASTRONAUT)
 
 
+@pytest.mark.parametrize(("field", "frame"), [("#file", "#drop"), ("#shoot input", "#shoot")])
+def test_what_has_the_focus_is_seen(page, field: str, frame: str):
+    """The fields that take files are invisible themselves, and so is their focus."""
+    style = "found => { const { borderColor, outline } = getComputedStyle(found); return borderColor + outline; }"
+    before = page.locator(frame).evaluate(style)
+    page.locator(field).focus()
+    assert page.locator(frame).evaluate(style) != before
+
+
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(page):
     page.set_viewport_size({"width": 390, "height": 800})
     upload(page, ASTRONAUT)
