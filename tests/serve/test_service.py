@@ -29,20 +29,19 @@ from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, ROOT, pixelwise
 from pixelwise.bundle import read_bundle, write_bundle
 from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
-from server import serving
+from server import serving, until_ready
 
 CAT = PHOTOS / "chelsea.png"
 
 FAILING = """
-from fastapi import FastAPI
-from pixelwise.serve.problems import answer_with_problems
+from pixelwise.serve.app import create_app
 from pixelwise.serve.server import run
+from pixelwise.serve.service import Service
 
-app = FastAPI()
-answer_with_problems(app)
+app = create_app(Service({"default": "default"}))
 
-@app.get("/")
-async def fails():
+@app.get("/fails/{thing}")
+async def fails(thing):
     raise ValueError("nobody expects this")
 
 run(app, host="127.0.0.1", port=0)
@@ -157,11 +156,15 @@ def test_what_is_refused_says_what_to_do(server: str):
     assert problem(httpx.get(f"{server}/v1/segment"), 405) == "Method Not Allowed"
 
 
-def test_what_nobody_expected_is_a_problem_too_and_its_traceback_is_in_the_log():
+def test_what_nobody_expected_is_a_problem_too_is_counted_and_its_traceback_is_in_the_log():
     process = subprocess.Popen([sys.executable, "-c", FAILING], stdout=PIPE, stderr=PIPE, text=True, env=ENVIRONMENT)
     try:
         address = process.stdout.readline().strip()
-        assert "its log says what" in problem(httpx.get(address), 500)
+        until_ready(address)
+        assert "its log says what" in problem(httpx.get(f"{address}/fails/now"), 500)
+        figures = httpx.get(f"{address}/metrics").text
+        assert 'pixelwise_answers_total{path="/fails/{thing}",status="500"} 1.0' in figures
+        assert 'pixelwise_seconds_count{path="/fails/{thing}"} 1.0' in figures
     finally:
         process.terminate()
         _, log = process.communicate(timeout=30)
