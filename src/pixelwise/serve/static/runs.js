@@ -182,7 +182,7 @@ $("run-model").addEventListener("click", () => {
 });
 addEventListener("hashchange", go);
 addEventListener("ready", async () => {
-  const { directory } = await told("v1/runs");
+  const { directory } = await told("v1/runs").catch(() => ({})); // what is wrong is said in the tab
   $("tabs").hidden = directory === null;
   go();
 });
