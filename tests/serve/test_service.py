@@ -212,17 +212,19 @@ def test_a_size_that_would_take_an_hour_is_refused_however_small_the_photo(serve
     assert post(server, data=buffer.getvalue(), query="?size=2000").status_code == 200
 
 
+def decoders(process: subprocess.Popen[str]) -> list[int]:
+    """A server's, by their process ids."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(each) for each in children]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the decoders in /proc")
 def test_a_decoder_that_dies_costs_at_most_one_request(running: tuple[subprocess.Popen[str], str]):
     process, server = running
 
-    def decoders() -> list[int]:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        return [int(each) for each in children]
-
     post(server)
-    assert decoders()
-    for decoder in decoders():
+    assert decoders(process)
+    for decoder in decoders(process):
         os.kill(decoder, signal.SIGKILL)
     statuses = [post(server).status_code for _ in range(4)]
     assert statuses.count(200) >= 3
@@ -315,6 +317,18 @@ def test_what_waited_too_long_is_not_computed():
         assert "waited longer than 2 s" in problem(late, 503)
         # A decoder that was cut short is started anew, which may take a second itself.
         assert 200 in (post(address).status_code for _ in range(5))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the decoders in /proc")
+def test_a_deadline_takes_no_decoder_from_the_next_request():
+    """Starting another may take as long as the next may wait."""
+    with serving("--deadline", "2", "--queue", "200") as (process, address), ThreadPoolExecutor(150) as threads:
+        list(threads.map(lambda _: post(address), range(8)))
+        before = decoders(process)
+        answers = list(threads.map(lambda _: post(address, query="?size=1536&flip=true"), range(150)))
+        assert 503 in {answer.status_code for answer in answers}
+        assert set(before) <= set(decoders(process))
 
 
 @pytest.mark.slow

@@ -159,8 +159,9 @@ class Service:
         return Photo(np.frombuffer(pixels, np.uint8).reshape(*shape, 3), notes, "photo")
 
     async def _with_decoder(self, data: bytes) -> tuple[tuple[int, int], bytes, tuple[str, ...]]:
+        """What `decode` answers. Once it has begun, no deadline ends it: that would take the decoder from the next."""
         return await anyio.to_process.run_sync(
-            decode, data, self.limits.max_pixels, self.limits.decode, cancellable=True, limiter=self._decoders
+            decode, data, self.limits.max_pixels, self.limits.decode, cancellable=False, limiter=self._decoders
         )
 
     def _check_seen(self, segmenter: Segmenter, photo: Photo) -> None:
