@@ -13,6 +13,7 @@ from subprocess import PIPE
 
 import anyio
 import httpx
+import pytest
 
 from helpers import ENVIRONMENT, PHOTOS
 from pixelwise.images import Photo
@@ -33,7 +34,7 @@ import sys
 import time
 
 if "anyio.to_process" in sys.orig_argv:
-    time.sleep(4)
+    time.sleep({seconds})
 """
 ENDLESS = """
 import sys
@@ -66,7 +67,14 @@ def answers(tmp_path: Path, site: str) -> list[httpx.Response]:
 
 def test_the_time_of_a_decoder_begins_when_it_has_the_photo(tmp_path: Path):
     """Here it takes longer to start than a photo may take, as on a machine that has much to do."""
-    assert [answer.status_code for answer in answers(tmp_path, SLEEPY)] == [200] * 4
+    assert [answer.status_code for answer in answers(tmp_path, SLEEPY.format(seconds=4))] == [200] * 4
+
+
+@pytest.mark.slow
+def test_where_no_decoder_comes_up_the_photo_is_not_to_blame(tmp_path: Path):
+    for answer in answers(tmp_path, SLEEPY.format(seconds=25)):
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
 
 
 def test_a_photo_that_takes_too_long_to_decode_is_refused(tmp_path: Path):

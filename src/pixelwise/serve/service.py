@@ -152,6 +152,12 @@ class Service:
         except ImageError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
         except (MemoryError, BrokenWorkerProcess) as error:
+            if isinstance(error.__cause__, TimeoutError):  # anyio's, which gives a process 20 s to start
+                raise Problem(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "The server has too much to do to start a decoder; try again later.",
+                    retry_after=self._wait(),
+                ) from error
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "The photo takes too long or too much memory to be decoded; save it anew, or smaller.",
