@@ -31,15 +31,20 @@ def serving(
     try:
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://(127\.0\.0\.1|0\.0\.0\.0):\d+", address), process.stderr.read()
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"{address}/health/ready").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
+        until_ready(address)
         yield process, address
     finally:
         process.kill()
         process.communicate()
+
+
+def until_ready(address: str) -> None:
+    """Wait for a server's models, two minutes at most."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        try:
+            if httpx.get(f"{address}/health/ready").status_code == 200:
+                break
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)

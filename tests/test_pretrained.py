@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from pixelwise.catalogue import cached_path, pretrained_names
 from pixelwise.errors import PixelwiseError
 from pixelwise.labels import VOC
 from pixelwise.masks import read_index_mask
+from server import serving
 
 torch = pytest.importorskip("torch", reason="converting needs torch")
 torchvision = pytest.importorskip("torchvision", reason="converting needs torchvision")
@@ -103,6 +105,15 @@ def test_a_pretrained_model_is_converted_once_and_then_runs_without_torch(home: 
     assert err == ""
     assert "chelsea_mask.png" in out
     np.testing.assert_array_equal(read_index_mask(home.root / "segmented" / "chelsea_mask.png"), first)
+
+
+@pytest.mark.slow
+def test_a_pretrained_model_is_converted_before_it_is_served(home: Home, weights: Path):
+    pytest.importorskip("fastapi", reason="serving needs the extra `serve`")
+    shutil.copy(weights, home.downloads)
+    with serving("--model", NAME, environment=home.environment, cwd=home.root) as (_, address):
+        (told,) = httpx.get(f"{address}/v1/models").json()["models"]
+    assert told["name"] == NAME
 
 
 def run_without_torch(*arguments: str, home: Home) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,14 @@ def test_many_photos_get_one_line_each(capsys: pytest.CaptureFixture[str]):
     assert "13 photos" in out
     assert all(f"photo-{i}.png" in out for i in range(13))
     assert out.count("red 75.0 %") == 13
+
+
+def test_of_many_photos_each_note_is_told_once(capsys: pytest.CaptureFixture[str]):
+    lost = replace(done("map.tif"), notes=("its georeference is lost", "first of 3 frames"))
+    print_outcomes([*(done(f"photo-{i}.png") for i in range(12)), lost, replace(done(), notes=())], quiet=False)
+    out, _ = capsys.readouterr()
+    notes = [line for line in out.splitlines() if line.startswith("note: ")]
+    assert notes == ["note: first of 3 frames (13 of 14 photos)", "note: its georeference is lost (1 of 14 photos)"]
 
 
 @pytest.mark.parametrize("name", ["[bold]a[/bold].png", "x[/y]/a.png", ":cat:.png", "[link=x]", "x" * 200 + ".png"])

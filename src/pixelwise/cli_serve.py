@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelwise.cli_options import NumberRange, short_name
+from pixelwise.cli_options import NumberRange, load_bundle, short_name
 from pixelwise.errors import PixelwiseError, needs_extra
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def serve(
     service = Service(_named(models), others=lambda: _others(shown) if among_friends else {}, limits=limits)
     names = _OWN if host in _OWN and not token else None
     app = create_app(service, token=token, runs=shown, names=names)
-    run(app, host=host, port=port)
+    run(app, host=host, port=port, failure=lambda: service.models.failure)
 
 
 def _folder_of_runs(given: Path | None, *, usual: bool) -> Path | None:
@@ -97,8 +97,6 @@ def _others(runs: Runs | None) -> dict[str, str]:
 
 def _named(models: tuple[str, ...]) -> dict[str, str]:
     """What requests call models: the name that was given, or see `short_name`."""
-    from pixelwise.catalogue import find_model
-
     named: dict[str, str] = {}
     for each in models:
         name, equals, model = each.partition("=")
@@ -106,6 +104,6 @@ def _named(models: tuple[str, ...]) -> dict[str, str]:
             name, model = short_name(each), each
         if name in named:
             raise PixelwiseError(f"Two models would be called {name!r}; give one another name: --model NAME={model}.")
-        find_model(model)  # now rather than when the server is up
+        load_bundle(model)  # now rather than when the server is up
         named[name] = model
     return named

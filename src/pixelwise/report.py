@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +44,8 @@ def print_outcomes(outcomes: Sequence[Outcome], *, quiet: bool) -> int:
                 _print_outcome(out, outcome)
         else:
             out.print(_summary_table(done))
+            for note, count in Counter(note for outcome in done for note in outcome.notes).items():
+                out.print(f"note: {note} ({count} of {len(done)} photos)", soft_wrap=True)
         if before := sum(outcome.before for outcome in done):
             out.print(f"{before} of {len(outcomes)} had been done before.")
     for outcome in failed:

@@ -122,6 +122,30 @@ def test_a_run_that_was_ended_or_is_damaged_is_told_of(workplace: Path, tmp_path
     assert Runs(tmp_path / "absent").runs() == []
 
 
+@pytest.mark.parametrize(
+    ("recipe", "log"),
+    [
+        ("model: unet", '{"step": 1}'),
+        ("steps: [1]", '{"step": 1}'),
+        ("steps: 1", '{"epoch": 1}'),
+        ("steps: 1", '{"step": "one"}'),
+        ("steps: 1", "5"),
+        ("steps: 1", '{"step": 1, "val_miou": NaN}'),
+        ("steps: 1", '{"step": 1, "photos": ["a.jpg"]}'),
+    ],
+)
+def test_a_folder_of_another_program_hides_nothing_else(workplace: Path, tmp_path: Path, recipe: str, log: str):
+    """Its files may have the names that a run's have."""
+    shutil.copytree(workplace / "runs" / "deep" / "small", tmp_path / "small")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "recipe.yaml").write_text(recipe)
+    (tmp_path / "foreign" / "log.jsonl").write_text(f"{log}\n")
+    found = Runs(tmp_path)
+    assert [run["name"] for run in found.runs()] == ["small"]
+    assert found.run("foreign") is None
+    assert found.run("small") is not None
+
+
 def test_links_that_lead_nowhere_or_elsewhere_hide_nothing_else(workplace: Path, tmp_path: Path):
     shown = tmp_path / "shown"
     (shown / "lost").mkdir(parents=True)
@@ -231,6 +255,27 @@ def test_a_report_is_opened_in_the_page_and_can_do_nothing_there(page, server: s
     page.frame_locator("#frame").get_by_text("How it went").wait_for(state="attached")
     assert page.locator("#frame").is_visible()
     page.screenshot(path=SCREENSHOTS / "report.png", full_page=True)
+
+
+@pytest.mark.browser
+def test_a_screen_reader_is_told_which_tab_is_open(page, server: str):
+    page.goto(f"{server}/#runs")
+    current = page.locator("nav a[aria-current='page']")
+    page.get_by_role("link", name="Runs and reports").wait_for()
+    assert current.all_inner_texts() == ["Runs and reports"]
+    page.get_by_role("link", name="Photo").click()
+    page.locator("#photo").wait_for()
+    assert current.all_inner_texts() == ["Photo"]
+    assert page.locator("nav a[aria-current]").count() == 1
+
+
+@pytest.mark.browser
+def test_runs_that_cannot_be_listed_are_said_where_they_would_be(page, server: str):
+    told = {"detail": "Something went wrong."}
+    page.route("**/v1/runs", lambda route: route.fulfill(status=500, json=told))
+    page.goto(server)
+    page.get_by_role("link", name="Runs and reports").click()
+    page.get_by_text("Something went wrong.").wait_for()
 
 
 @pytest.mark.browser

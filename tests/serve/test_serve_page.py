@@ -41,6 +41,26 @@ RECORD = """async () => {
 }"""
 
 
+HOLD_FRAME = """() => {
+  const toBlob = HTMLCanvasElement.prototype.toBlob;
+  window.held = new Promise(tell => {
+    HTMLCanvasElement.prototype.toBlob = function (...given) {
+      window.goOn = () => toBlob.apply(this, given);
+      tell();
+    };
+  });
+}"""
+SLOW_CAMERA = """() => {
+  const devices = navigator.mediaDevices, own = devices.getUserMedia.bind(devices);
+  window.streams = [];
+  devices.getUserMedia = async wanted => {
+    await new Promise(done => setTimeout(done, 500));
+    streams.push(await own(wanted));
+    return streams.at(-1);
+  };
+}"""
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a server with the default model, and with the same one that sees photos smaller."""
@@ -123,6 +143,33 @@ def test_the_mask_that_is_saved_is_the_command_lines(page, tmp_path: Path):
         assert saved.value.suggested_filename == name
         data = Path(saved.value.path()).read_bytes()
         assert b'"person"' in data if kind == "json" else Image.open(io.BytesIO(data)).size[1] == 512
+
+
+def test_the_mask_that_is_saved_is_the_one_that_is_shown(page):
+    """Not that of switches that were set since, whose answer is on its way."""
+    upload(page, ASTRONAUT)
+    page.route("**/v1/segment?*size=256*", lambda route: None)
+    with page.expect_request("**/v1/segment?*size=256*"):
+        page.locator("#size").select_option("256")
+    with page.expect_request("**/v1/segment?*mask=none*") as asked, page.expect_download():
+        page.locator("#save-mask").click()
+    assert "size=auto" in asked.value.url
+
+
+def test_what_cannot_be_saved_is_said(page):
+    upload(page, ASTRONAUT)
+    page.route("**/v1/segment?*mask=none*", lambda route: route.fulfill(status=404, json={"detail": "It is gone."}))
+    page.locator("#save-mask").click()
+    page.get_by_text("astronaut_mask.png cannot be saved: It is gone.").wait_for()
+    assert page.locator("#status.error").count() == 1
+
+
+@pytest.mark.parametrize("chooser", ["#file", "#shoot input"])
+def test_the_same_file_may_be_chosen_again(page, chooser: str):
+    """A browser tells of no change where a file is chosen that is still there."""
+    page.locator(chooser).set_input_files(ASTRONAUT)
+    page.locator("#classes tbody tr").first.wait_for()
+    assert page.locator(chooser).input_value() == ""
 
 
 def test_sliders_and_switches_work_on_what_is_there(page):
@@ -216,6 +263,30 @@ def test_a_video_is_segmented_as_it_plays_until_it_ends(page, tmp_path: Path):
     assert re.fullmatch(r"cat-\d+\.\d\ds_overlay\.png", saved.value.suggested_filename)
 
 
+def test_a_photo_that_is_chosen_while_a_frame_is_made_ready_stays(page):
+    page.evaluate(HOLD_FRAME)
+    page.locator("#camera").click()
+    page.evaluate("held")
+    upload(page, ASTRONAUT)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate("goOn()")
+    page.wait_for_timeout(500)
+    assert asked == []
+    assert page.locator("#status").inner_text().startswith("512 × 512 pixels")
+
+
+def test_two_clicks_open_one_camera(page):
+    """While the browser asks whether it may; here it waits for half a second."""
+    page.evaluate(SLOW_CAMERA)
+    for _ in range(2):
+        page.locator("#camera").click()
+    page.get_by_text("photos a second").wait_for()
+    page.get_by_role("button", name="Stop the camera").click()
+    page.wait_for_timeout(500)
+    assert page.evaluate("streams.flatMap(each => each.getTracks()).map(track => track.readyState)") == ["ended"]
+
+
 def test_a_film_that_cannot_be_played_is_said(page, tmp_path: Path):
     (tmp_path / "broken.mp4").write_bytes(b"no film")
     page.locator("#file").set_input_files(tmp_path / "broken.mp4")
@@ -241,7 +312,8 @@ def test_a_token_is_asked_for_and_used(browser):
         opened.get_by_text("Give the token").wait_for()
         for token, told in (("wrong", "Give the token"), ("secret", "Waiting for a photo.")):
             opened.locator("#token").fill(token)
-            opened.get_by_role("button", name="Enter").click()
+            with opened.expect_response("**/v1/models"):  # or the next token would be filled in before this one is read
+                opened.get_by_role("button", name="Enter").click()
             opened.get_by_text(told).wait_for()
         upload(opened, ASTRONAUT)
         assert not opened.locator("#entry").is_visible()
@@ -264,6 +336,15 @@ def test_an_address_that_says_nothing_is_that_of_the_photo(page, address: str):
         page.get_by_text("Waiting for a photo.").wait_for()
         page.locator("#photo").wait_for()
     upload(page, ASTRONAUT)
+
+
+@pytest.mark.parametrize(("field", "frame"), [("#file", "#drop"), ("#shoot input", "#shoot")])
+def test_what_has_the_focus_is_seen(page, field: str, frame: str):
+    """The fields that take files are invisible themselves, and so is their focus."""
+    style = "found => { const { borderColor, outline } = getComputedStyle(found); return borderColor + outline; }"
+    before = page.locator(frame).evaluate(style)
+    page.locator(field).focus()
+    assert page.locator(frame).evaluate(style) != before
 
 
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(page):

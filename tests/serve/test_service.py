@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -24,22 +25,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import ENVIRONMENT, PHOTOS, ROOT, pixelwise
+from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, ROOT, pixelwise
+from pixelwise.bundle import read_bundle, write_bundle
+from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
-from server import serving
+from server import serving, until_ready
 
 CAT = PHOTOS / "chelsea.png"
 
 FAILING = """
-from fastapi import FastAPI
-from pixelwise.serve.problems import answer_with_problems
+from pixelwise.serve.app import create_app
 from pixelwise.serve.server import run
+from pixelwise.serve.service import Service
 
-app = FastAPI()
-answer_with_problems(app)
+app = create_app(Service({"default": "default"}))
 
-@app.get("/")
-async def fails():
+@app.get("/fails/{thing}")
+async def fails(thing):
     raise ValueError("nobody expects this")
 
 run(app, host="127.0.0.1", port=0)
@@ -154,11 +156,15 @@ def test_what_is_refused_says_what_to_do(server: str):
     assert problem(httpx.get(f"{server}/v1/segment"), 405) == "Method Not Allowed"
 
 
-def test_what_nobody_expected_is_a_problem_too_and_its_traceback_is_in_the_log():
+def test_what_nobody_expected_is_a_problem_too_is_counted_and_its_traceback_is_in_the_log():
     process = subprocess.Popen([sys.executable, "-c", FAILING], stdout=PIPE, stderr=PIPE, text=True, env=ENVIRONMENT)
     try:
         address = process.stdout.readline().strip()
-        assert "its log says what" in problem(httpx.get(address), 500)
+        until_ready(address)
+        assert "its log says what" in problem(httpx.get(f"{address}/fails/now"), 500)
+        figures = httpx.get(f"{address}/metrics").text
+        assert 'pixelwise_answers_total{path="/fails/{thing}",status="500"} 1.0' in figures
+        assert 'pixelwise_seconds_count{path="/fails/{thing}"} 1.0' in figures
     finally:
         process.terminate()
         _, log = process.communicate(timeout=30)
@@ -193,17 +199,32 @@ def test_a_picture_that_would_fill_the_memory_is_refused_by_its_header(server: s
     assert time.perf_counter() - start < 5
 
 
+def test_a_size_that_would_take_an_hour_is_refused_however_small_the_photo(server: str):
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "PNG")
+    said = problem(post(server, data=buffer.getvalue(), query="?size=65535"), 422)
+    assert said == (
+        "At size 65535 the network would see 65,536 × 65,536 pixels, which is above the limit of 50,000,000; "
+        "give a smaller size."
+    )
+    buffer = io.BytesIO()
+    Image.new("RGB", (1, 1000)).save(buffer, "PNG")
+    assert post(server, data=buffer.getvalue(), query="?size=2000").status_code == 200
+
+
+def decoders(process: subprocess.Popen[str]) -> list[int]:
+    """A server's, by their process ids."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(each) for each in children]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the decoders in /proc")
 def test_a_decoder_that_dies_costs_at_most_one_request(running: tuple[subprocess.Popen[str], str]):
     process, server = running
 
-    def decoders() -> list[int]:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        return [int(each) for each in children]
-
     post(server)
-    assert decoders()
-    for decoder in decoders():
+    assert decoders(process)
+    for decoder in decoders(process):
         os.kill(decoder, signal.SIGKILL)
     statuses = [post(server).status_code for _ in range(4)]
     assert statuses.count(200) >= 3
@@ -296,6 +317,18 @@ def test_what_waited_too_long_is_not_computed():
         assert "waited longer than 2 s" in problem(late, 503)
         # A decoder that was cut short is started anew, which may take a second itself.
         assert 200 in (post(address).status_code for _ in range(5))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the decoders in /proc")
+def test_a_deadline_takes_no_decoder_from_the_next_request():
+    """Starting another may take as long as the next may wait."""
+    with serving("--deadline", "2", "--queue", "200") as (process, address), ThreadPoolExecutor(150) as threads:
+        list(threads.map(lambda _: post(address), range(8)))
+        before = decoders(process)
+        answers = list(threads.map(lambda _: post(address, query="?size=1536&flip=true"), range(150)))
+        assert 503 in {answer.status_code for answer in answers}
+        assert set(before) <= set(decoders(process))
 
 
 @pytest.mark.slow
@@ -430,6 +463,19 @@ def test_damaged_photos_never_break_it_nor_stay_in_memory():
         assert statuses.count(200) > 100
         assert post(address).status_code == 200
         assert process.poll() is None
+
+
+def test_a_model_that_cannot_be_run_ends_it_with_one_sentence(tmp_path: Path):
+    """It is there and whole, so that only trying it tells."""
+    own = read_bundle(DEFAULT_BUNDLE)
+    classes = ClassTable(own.config.classes.names[:20], own.config.classes.colours[:20], ignore_index=255)
+    config = replace(own.config, classes=classes)
+    write_bundle(tmp_path / "twenty", config, graph=own.graph.read_bytes(), weights=own.weights.read_bytes())
+    out, err = pixelwise("serve", "--port", "0", "--model", "default", "--model", "twenty", cwd=tmp_path, status=2)
+    assert out.startswith("http://")
+    assert err == (
+        "pixelwise: twenty cannot be loaded: The network tells 21 classes apart, its class table names 20.\n"
+    )
 
 
 def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_one_sentence(server: str, tmp_path: Path):

@@ -5,32 +5,62 @@ Imported by that process, so it brings in little.
 
 from __future__ import annotations
 
+import functools
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pixelwise.decoding import Limits
 from pixelwise.images import read_image
 
 _MEMORY = 2 << 30  # bytes of address space; a photo of the most pixels allowed takes a quarter
+_STATM = Path("/proc/self/statm")
 
 
-def decode(data: bytes, max_pixels: int) -> tuple[tuple[int, int], bytes, tuple[str, ...]]:
+def decode(data: bytes, max_pixels: int, seconds: float) -> tuple[tuple[int, int], bytes, tuple[str, ...]]:
     """A file's bytes -> height and width, RGB pixels uint8, and notes on how it was read.
+
+    What takes longer than `seconds` ends this process (but on Windows, which has no such timer).
 
     Raises:
         ImageError: it is no picture, damaged, or too large.
     """
     _limit_memory()
-    photo = read_image(data, limits=Limits(max_pixels=max_pixels), name="The photo")
+    with _limited_time(seconds):
+        photo = read_image(data, limits=Limits(max_pixels=max_pixels), name="The photo")
     height, width = photo.pixels.shape[:2]
     return (height, width), photo.pixels.tobytes(), photo.notes
 
 
+@contextmanager
+def _limited_time(seconds: float) -> Iterator[None]:
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process even where a decoder in C does not return
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@functools.cache  # once a process: what one photo leaves behind is not added to what the next may take
 def _limit_memory() -> None:
     if sys.platform == "linux":
         import resource
 
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit: Any = _MEMORY if hard == resource.RLIM_INFINITY else min(_MEMORY, hard)
-        if soft != limit:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        wanted = _in_use() + _MEMORY
+        limit: Any = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _in_use() -> int:
+    """Bytes of address space before the first photo: on many cores NumPy's OpenBLAS alone reserves gigabytes."""
+    import resource
+
+    return int(_STATM.read_text().split()[0]) * resource.getpagesize() if _STATM.is_file() else 0

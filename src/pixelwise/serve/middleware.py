@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -64,13 +65,23 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start = time.perf_counter()
+        start, begun = time.perf_counter(), False
+
+        def count(status: int) -> None:
+            path = getattr(scope.get("route"), "path", "other")
+            self._answers.labels(path, str(status)).inc()
+            self._seconds.labels(path).observe(time.perf_counter() - start)
 
         async def told(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                path = getattr(scope.get("route"), "path", "other")
-                self._answers.labels(path, str(message["status"])).inc()
-                self._seconds.labels(path).observe(time.perf_counter() - start)
+                begun = True
+                count(message["status"])
             await send(message)
 
-        await self._app(scope, receive, told)
+        try:
+            await self._app(scope, receive, told)
+        except Exception:  # which Starlette answers outside of this
+            if not begun:
+                count(HTTPStatus.INTERNAL_SERVER_ERROR)
+            raise

@@ -12,6 +12,7 @@ import anyio.to_thread
 import numpy as np
 from anyio.abc import TaskGroup
 
+from pixelwise.errors import PixelwiseError
 from pixelwise.segmenter import Segmenter
 from pixelwise.serve.problems import Problem
 
@@ -40,14 +41,12 @@ class Models:
         self._loaded: OrderedDict[str, Segmenter] = OrderedDict()
         self._loading: dict[str, _Loading] = {}
         self._group: TaskGroup | None = None
+        self.failure: Exception | None = None
+        """Why one of those from the start could not be loaded; there is nothing to serve then."""
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
-        """While this is entered, models are loaded; those from the start at once.
-
-        Raises:
-            PixelwiseError: one of those cannot be loaded.
-        """
+        """While this is entered, models are loaded; those from the start at once, or else see `failure`."""
         async with anyio.create_task_group() as self._group:
             self._group.start_soon(self._load_first)
             yield
@@ -96,8 +95,13 @@ class Models:
             self._group.start_soon(self._load_other, name, known[name])
 
     async def _load_first(self) -> None:
-        for name, model in self._first.items():
-            self._loaded[name] = await anyio.to_thread.run_sync(self._loaded_and_tried, model)
+        try:
+            for name, model in self._first.items():
+                self._loaded[name] = await anyio.to_thread.run_sync(self._loaded_and_tried, model)
+        except PixelwiseError as error:
+            self.failure = PixelwiseError(f"{name} cannot be loaded: {error}")
+        except Exception as error:  # of whatever kind: who runs the service ends it and says why
+            self.failure = error
 
     async def _load_other(self, name: str, model: str) -> None:
         loading = self._loading[name]

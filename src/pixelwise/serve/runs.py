@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ class Runs:
         told = []
         for run in self._runs():
             with suppress(OSError):  # it was removed meanwhile, or is not for us to read
-                told.append(self._in_short(run))
+                if read := _read(run):
+                    told.append(self._in_short(run, *read))
         return sorted(told, key=lambda each: -float(each["changed"]))
 
     def reports(self) -> list[dict[str, Any]]:
@@ -60,13 +62,14 @@ class Runs:
         """
         folder = self._below(name)
         run = RunDirectory(folder) if folder else None
-        if run is None or not run.recipe.is_file():
+        read = _read(run) if run and run.recipe.is_file() else None
+        if run is None or read is None:
             return None
-        model = _recipe(run.recipe, run.recipe.stat().st_mtime_ns).get("model") or {}
+        recipe, entries = read
         return {
-            **self._in_short(run),
-            "architecture": str(model.get("name", "")),
-            "entries": _thinned(read_log(run.log)),
+            **self._in_short(run, recipe, entries),
+            "architecture": str((recipe.get("model") or {}).get("name", "")),
+            "entries": _thinned(entries),
             "pictures": [{"step": step, "path": self._name(path)} for step, path in run.pictures.items()],
             "report": self._name(run.report) if run.report.is_file() else None,
         }
@@ -109,15 +112,14 @@ class Runs:
     def _name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
-    def _in_short(self, run: RunDirectory) -> dict[str, Any]:
-        entries = read_log(run.log)
+    def _in_short(self, run: RunDirectory, recipe: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
         scores = [entry["val_miou"] for entry in entries if isinstance(entry.get("val_miou"), float)]
         written = [path for path in (run.log, run.recipe) if path.is_file()]
         return {
             "name": self._name(run.root),
             "state": _state(run),
             "step": entries[-1]["step"] if entries else 0,
-            "steps": _recipe(run.recipe, run.recipe.stat().st_mtime_ns).get("steps"),
+            "steps": recipe.get("steps"),
             "val_miou": max(scores, default=None),
             "changed": max(path.stat().st_mtime for path in written),
         }
@@ -136,6 +138,20 @@ def _state(run: RunDirectory) -> State:
     if run.in_use():
         return "training"
     return "finished" if (run.model / CONFIG).is_file() else "stopped"
+
+
+def _read(run: RunDirectory) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """A run's recipe and log; None where they are not such as `pixelwise train` writes: other programs have theirs."""
+    recipe, entries = _recipe(run.recipe, run.recipe.stat().st_mtime_ns), read_log(run.log)
+    ours = isinstance(recipe.get("model") or {}, dict) and isinstance(recipe.get("steps") or 0, int)
+    return (recipe, entries) if ours and all(map(_is_entry, entries)) else None
+
+
+def _is_entry(line: Any) -> bool:
+    """Whether a line of a log is a step with its figures; nan and infinity cannot be sent on."""
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        return False
+    return all(isinstance(value, int | float) and -math.inf < value < math.inf for value in line.values())
 
 
 @functools.lru_cache(maxsize=256)

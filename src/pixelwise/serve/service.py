@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -34,11 +35,11 @@ class Limits:
 
     Attributes:
         max_bytes: of its body.
-        max_pixels: of its photo.
+        max_pixels: of its photo, and of what the network sees of it at a size that was asked for.
         queue: how many requests may wait beside those that are computed.
         deadline: seconds from when its body is there; what has waited longer never reaches a model.
         upload: seconds for its body to arrive.
-        decode: seconds for its photo to be decoded.
+        decode: seconds for its photo to be decoded, from when a decoder has it.
     """
 
     max_bytes: int = 32 << 20
@@ -69,6 +70,7 @@ class Service:
         self.streams = cores()
         self.models = Models(models, others=others, load=self._load)
         self.inside = 0  # requests that are decoded, wait, or are computed
+        self._places = anyio.Semaphore(self.streams + 1)  # for photos in memory: those computed, and the next
         self._slots = anyio.Semaphore(self.streams)
         self._decoders = anyio.CapacityLimiter(self.streams)
         self._threads = anyio.CapacityLimiter(self.streams)
@@ -76,11 +78,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """While this is entered, models are loaded, and a decoder, so that the first request need not wait for it.
-
-        Raises:
-            PixelwiseError: a model that is to be there from the start cannot be loaded.
-        """
+        """While this is entered, models are loaded, and a decoder, so that the first request need not wait for it."""
         async with anyio.create_task_group() as group, self.models.loading():
             group.start_soon(self._warm_decoder)
             yield
@@ -89,8 +87,9 @@ class Service:
         return load(model, engine="openvino", streams=self.streams)
 
     async def _warm_decoder(self) -> None:
-        with suppress(ImageError):  # as it refuses an empty file, it is up
-            await anyio.to_process.run_sync(decode, b"", 1, cancellable=True, limiter=self._decoders)
+        # As it refuses an empty file, it is up; if it did not come up, requests have others tried.
+        with suppress(ImageError, BrokenWorkerProcess):
+            await self._with_decoder(b"")
 
     def admit(self) -> None:
         """See that there is room for another request; cheap, to be asked before anything is read of it.
@@ -124,42 +123,64 @@ class Service:
         self.inside += 1
         try:
             loaded: Segmenter | None = None
-            with anyio.move_on_after(self.limits.deadline) as scope:
+            with anyio.move_on_after(self.limits.deadline) as waiting:
                 loaded = await self.models.get(model)
-                photo = await self._decoded(data)
-                await self._slots.acquire()
+                segmenter = Segmenter(
+                    loaded.engine, loaded.classes, loaded.input_spec, size=size, flip=flip, tiling=loaded.tiling
+                )
+                async with self._places:  # so that most wait as files, which are small
+                    photo = await self._decoded(data)
+                    self._check_seen(segmenter, photo)
+                    async with self._slots:
+                        waiting.deadline = math.inf  # the wait is over; what is computed is answered
+                        return await anyio.to_thread.run_sync(
+                            self._computed, segmenter, photo, finish, limiter=self._threads
+                        )
             if loaded is None:
                 raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "The model is being loaded; try again.", retry_after=5)
-            if scope.cancelled_caught:
-                raise Problem(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    f"The request waited longer than {self.limits.deadline:g} s; try again later.",
-                    retry_after=self._wait(),
-                )
-            segmenter = Segmenter(
-                loaded.engine, loaded.classes, loaded.input_spec, size=size, flip=flip, tiling=loaded.tiling
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"The request waited longer than {self.limits.deadline:g} s; try again later.",
+                retry_after=self._wait(),
             )
-            try:
-                return await anyio.to_thread.run_sync(self._computed, segmenter, photo, finish, limiter=self._threads)
-            finally:
-                self._slots.release()
         finally:
             self.inside -= 1
 
     async def _decoded(self, data: bytes) -> Photo:
         try:
-            with anyio.fail_after(self.limits.decode):
-                shape, pixels, notes = await anyio.to_process.run_sync(
-                    decode, data, self.limits.max_pixels, cancellable=True, limiter=self._decoders
-                )
+            shape, pixels, notes = await self._with_decoder(data)
         except ImageError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-        except (TimeoutError, MemoryError, BrokenWorkerProcess) as error:
+        except (MemoryError, BrokenWorkerProcess) as error:
+            if isinstance(error.__cause__, TimeoutError):  # anyio's, which gives a process 20 s to start
+                raise Problem(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    "The server has too much to do to start a decoder; try again later.",
+                    retry_after=self._wait(),
+                ) from error
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "The photo takes too long or too much memory to be decoded; save it anew, or smaller.",
             ) from error
         return Photo(np.frombuffer(pixels, np.uint8).reshape(*shape, 3), notes, "photo")
+
+    async def _with_decoder(self, data: bytes) -> tuple[tuple[int, int], bytes, tuple[str, ...]]:
+        """What `decode` answers. Once it has begun, no deadline ends it: that would take the decoder from the next."""
+        return await anyio.to_process.run_sync(
+            decode, data, self.limits.max_pixels, self.limits.decode, cancellable=False, limiter=self._decoders
+        )
+
+    def _check_seen(self, segmenter: Segmenter, photo: Photo) -> None:
+        """See that what is asked for takes no longer than the largest photo may, however small this one is."""
+        if not isinstance(segmenter.size, int):  # the photo's own size, which was checked, or the model's
+            return
+        height, width = segmenter.size_seen(*photo.pixels.shape[:2])
+        if height * width > self.limits.max_pixels:
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                f"At size {segmenter.size} the network would see {width:,} × {height:,} pixels, which is above the "
+                f"limit of {self.limits.max_pixels:,}; give a smaller size.",
+            )
 
     def _computed(self, segmenter: Segmenter, photo: Photo, finish: Callable[[Segmentation], T]) -> T:
         start = time.perf_counter()

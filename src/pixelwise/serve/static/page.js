@@ -5,7 +5,9 @@
 const LARGEST = 1600; // of the canvases, longer side in pixels
 const LIVE = 640; // of what is segmented as it moves
 const $ = id => document.getElementById(id);
-const state = { photo: null, file: null, answers: [], hidden: new Set(), live: null, names: [], turn: 0 };
+const state = {
+  photo: null, file: null, answers: [], hidden: new Set(), live: null, prompted: false, names: [], turn: 0,
+};
 
 function say(text, error = false) {
   $("status").textContent = text;
@@ -50,8 +52,9 @@ function add(name) {
 const credentials = () => ($("token").value ? { Authorization: `Bearer ${$("token").value}` } : {});
 const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
 
-async function ask(turn, file, model, mask, accept) {
-  const query = new URLSearchParams({ model, mask, size: $("size").value, flip: $("flip").checked });
+// `how` is model, size and flip.
+async function ask(turn, file, how, mask, accept) {
+  const query = new URLSearchParams({ ...how, mask });
   if (mask === "ids") query.set("confidence", "true");
   const response = await fetch(`v1/segment?${query}`, {
     method: "POST",
@@ -61,9 +64,9 @@ async function ask(turn, file, model, mask, accept) {
   if (response.ok) return response;
   const { detail } = await response.json(), wait = response.headers.get("Retry-After");
   if (!wait || turn !== state.turn) throw new Error(detail);
-  say(`${model}: ${detail}`); // there is too much to do, or the model is on its way
+  say(`${how.model}: ${detail}`); // there is too much to do, or the model is on its way
   await new Promise(done => setTimeout(done, 1000 * wait));
-  return ask(turn, file, model, mask, accept);
+  return ask(turn, file, how, mask, accept);
 }
 
 // One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
@@ -82,14 +85,14 @@ function surface(width, height) {
 }
 
 async function answerOf(turn, file, model) {
-  const begun = performance.now();
-  const told = await (await ask(turn, file, model, "ids", "application/json")).json();
+  const begun = performance.now(), how = { model, size: $("size").value, flip: $("flip").checked };
+  const told = await (await ask(turn, file, how, "ids", "application/json")).json();
   const milliseconds = performance.now() - begun;
   const scale = Math.min(1, LARGEST / Math.max(told.width, told.height));
   const [width, height] = [told.width, told.height].map(side => Math.max(1, Math.round(side * scale)));
   const ids = await bytesOf(told.mask.ids, width, height);
   const sure = await bytesOf(told.confidence, width, height);
-  return { model, told, milliseconds, width, height, ids, sure };
+  return { model, how, told, milliseconds, width, height, ids, sure };
 }
 
 // What is live asks again by itself.
@@ -276,15 +279,19 @@ function downloads() {
     $(id).href = "#";
     $(id).onclick = async event => {
       event.preventDefault();
-      const link = Object.assign(document.createElement("a"), { download: name });
-      link.href = URL.createObjectURL(await make());
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      try {
+        const link = Object.assign(document.createElement("a"), { download: name });
+        link.href = URL.createObjectURL(await make());
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      } catch (error) {
+        say(`${name} cannot be saved: ${error.message}`, true);
+      }
     };
   };
   const picture = canvas => new Promise(done => canvas.toBlob(done, "image/png"));
   const { file, turn } = state;
-  offer("save-mask", `${stem}_mask.png`, async () => (await ask(turn, file, answer.model, "none", "image/png")).blob());
+  offer("save-mask", `${stem}_mask.png`, async () => (await ask(turn, file, answer.how, "none", "image/png")).blob());
   offer("save-overlay", `${stem}_overlay.png`, () => picture(overlay(answer)));
   offer("save-panel", `${stem}_panel.png`, () => {
     const canvas = surface(3 * answer.width + 20, answer.height), context = canvas.getContext("2d");
@@ -321,10 +328,14 @@ function stop() {
 
 async function camera() {
   if (state.live) return stop();
+  if (state.prompted) return; // of two streams one would stay on
+  state.prompted = true;
   try {
     $("video").srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     return say(`There is no camera to be had: ${error.message}`, true);
+  } finally {
+    state.prompted = false;
   }
   watch("Stop the camera", "camera");
 }
@@ -349,6 +360,7 @@ async function watch(button, name) {
     const frame = surface(Math.round(video.videoWidth * scale), Math.round(video.videoHeight * scale));
     frame.getContext("2d").drawImage(video, 0, 0, frame.width, frame.height);
     const data = await new Promise(done => frame.toBlob(done, "image/jpeg", 0.9));
+    if (state.live !== live) return; // a photo was chosen meanwhile
     state.file = new File([data], `${name}-${video.currentTime.toFixed(2)}s.jpg`, { type: "image/jpeg" });
     if (!(await segment())) break;
     if (state.live === live) say(`${(1000 / (performance.now() - begun)).toFixed(1)} photos a second`);
@@ -356,7 +368,10 @@ async function watch(button, name) {
   if (state.live === live) stop();
 }
 
-$("file").addEventListener("change", event => take(event.target.files[0]));
+for (const id of ["file", "shoot"]) $(id).addEventListener("change", event => {
+  take(event.target.files[0]);
+  event.target.value = ""; // or the same file, chosen again, would be no change
+});
 $("drop").addEventListener("dragover", event => { event.preventDefault(); $("drop").classList.add("over"); });
 $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
 document.addEventListener("drop", event => {
@@ -371,7 +386,6 @@ document.querySelectorAll("[data-example]").forEach(button => button.addEventLis
   take(new File([blob], button.dataset.example, { type: blob.type }));
 }));
 $("camera").addEventListener("click", camera);
-$("shoot").addEventListener("change", event => take(event.target.files[0]));
 $("more").addEventListener("change", event => {
   add(event.target.value);
   event.target.value = "";

@@ -35,7 +35,8 @@ async function go() {
   for (const [id, which] of [["list", "runs"], ["run", "run"], ["report", "report"]]) $(id).hidden = kind !== which;
   if (seen.run !== name) $("run").hidden = true; // until it is known
   for (const link of document.querySelectorAll("nav a")) {
-    link.toggleAttribute("aria-current", (link.hash === "#photo") === (kind === "photo"));
+    if ((link.hash === "#photo") === (kind === "photo")) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
   if (kind === "photo") return;
   if (kind === "report") return report(name);
@@ -181,7 +182,7 @@ $("run-model").addEventListener("click", () => {
 });
 addEventListener("hashchange", go);
 addEventListener("ready", async () => {
-  const { directory } = await told("v1/runs");
+  const { directory } = await told("v1/runs").catch(() => ({})); // what is wrong is said in the tab
   $("tabs").hidden = directory === null;
   go();
 });
