@@ -177,6 +177,15 @@ def test_a_directory_with_a_run_goes_on_with_the_same_recipe_only(tmp_path: Path
     assert str(run.recipe) in str(caught.value)
 
 
+def test_a_run_goes_on_with_another_number_of_workers_which_changes_nothing(tmp_path: Path):
+    run = RunDirectory(tmp_path)
+    run.recipe.write_text("name: a\nsteps: 5\nworkers: 2\nlog_to: []\n")
+    run.log.write_text("")
+    run.check("name: a\nsteps: 5\nworkers: 0\nlog_to: []\n", resume=True)
+    with pytest.raises(RecipeError, match="another recipe than the one given"):
+        run.check("name: a\nsteps: 6\nworkers: 0\nlog_to: []\n", resume=True)
+
+
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_run_that_was_stopped_before_its_first_line_is_none(tmp_path: Path, resume: bool):
     run = RunDirectory(tmp_path)

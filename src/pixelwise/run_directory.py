@@ -31,6 +31,7 @@ from pixelwise.errors import OutputError, RecipeError
 from pixelwise.files import write_atomically
 
 _LOCK = ".lock"
+_NO_MATTER = re.compile(r"^workers: \d+\n", re.MULTILINE)  # in a recipe: who reads the photos
 _PICTURE = re.compile(r"step-(\d+)\.jpg")
 _ATTEMPTS = 10  # in half a second
 
@@ -104,6 +105,8 @@ class RunDirectory:
     def check(self, recipe: str, *, resume: bool) -> None:
         """See that the directory is free, or holds a run of this recipe (its YAML) that is to go on.
 
+        The number of workers may be another: it changes nothing of what is learned, and a machine may have too little
+        memory for it.
         A run that has not come to the first line of its log is none: whatever stopped it, nothing is lost.
 
         Raises:
@@ -121,7 +124,7 @@ class RunDirectory:
             return
         if not resume:
             raise RecipeError(f"{self.root} holds a run already; give --resume to go on with it, or another directory.")
-        if self.recipe.read_text(encoding="utf-8") != recipe:
+        if _NO_MATTER.sub("", self.recipe.read_text(encoding="utf-8")) != _NO_MATTER.sub("", recipe):
             raise RecipeError(f"{self.root} was started with another recipe than the one given; see {self.recipe}.")
 
     def in_use(self) -> bool:
