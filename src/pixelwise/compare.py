@@ -89,7 +89,7 @@ class Pair:
     chance: float
     corrected: float
     alike: bool
-    few_trainings: bool = False
+    few_trainings: bool
 
     @property
     def mean_iou(self) -> Interval:
@@ -146,14 +146,14 @@ class Comparison:
             return f"{better} and {worse} answer alike on {photos}."
         value = pair.mean_iou
         low, high = (f"{100 * each:.1f}".replace("-", "\N{MINUS SIGN}") for each in (value.low, value.high))
-        interval = f"95 % interval {low} to {high}, " if value.is_known else ""
-        interval += f"p {_probability(pair.corrected)}"
+        sure = f"95 % interval {low} to {high}, " if value.is_known else ""
+        sure += f"p {_probability(pair.corrected)}"
         if pair.told_apart:
-            return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({interval})."
+            return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({sure})."
         where = "by so few trainings" if pair.few_trainings else f"on {photos}"
         return (
             f"{better} and {worse} cannot be told apart {where}: {100 * value.estimate:.1f} points of mean "
-            f"IoU apart ({interval})."
+            f"IoU apart ({sure})."
         )
 
 

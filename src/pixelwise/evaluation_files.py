@@ -55,8 +55,7 @@ def write_json(
     accuracy = _photo_accuracies(evaluation)
     content = {
         "about": dict(about),
-        **evaluation.scores.to_json(),
-        "remarks": list(evaluation.scores.remarks(evaluation.classes)),
+        **evaluation.scores.to_json(evaluation.classes),
         "classes": list(evaluation.classes.names),
         "figures": {key: value.to_json() for key, value in figures.overall.items()},
         "figures_per_class": {key: [value.to_json() for value in values] for key, values in figures.per_class.items()},

@@ -117,10 +117,14 @@ class Scores:
         )
         return tuple(f"{text}: {', '.join(names[i] for i in ids)}." for ids, text in sentences if ids)
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready object under the attributes' names, with null for nan, and `remarks`."""
+    def to_json(self, classes: ClassTable | None = None) -> dict[str, Any]:
+        """A JSON-ready object under the attributes' names, with null for nan, and `remarks`, which names the classes.
+
+        Raises:
+            PixelwiseError: as `remarks` says.
+        """
         values = {field.name: _json_ready(getattr(self, field.name)) for field in fields(self)}
-        return {**values, "remarks": list(self.remarks())}
+        return {**values, "remarks": list(self.remarks(classes))}
 
 
 def scores(matrix: ConfusionMatrix) -> Scores:
