@@ -57,6 +57,11 @@ def test_to_yaml_writes_every_default_out():
     assert written["optimizer"]["ema_decay"] == 0.998
 
 
+def test_but_for_chance_are_trainings_alike_that_another_machine_does_with_more_workers():
+    assert parse(seed=3, workers=8, log_to=["wandb"]).but_for_chance() == parse().but_for_chance()
+    assert parse(steps=70).but_for_chance() != parse().but_for_chance()
+
+
 def test_a_recipe_cannot_be_changed():
     recipe = parse()
     with pytest.raises(ValidationError, match="frozen"):

@@ -285,6 +285,13 @@ class Recipe(_Part):
         """The resolved recipe, every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
+    def but_for_chance(self) -> Self:
+        """What trainings have in common that differ in chance alone; `compare` takes those for one model.
+
+        Beside the seed, that leaves out what teaches nothing: the number of workers, and where the log goes.
+        """
+        return self.model_copy(update={"seed": 0, "workers": 1, "log_to": []})
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.

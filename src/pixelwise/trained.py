@@ -81,9 +81,8 @@ def _engine(graph: Path, module: nn.Module) -> Engine:
         return TorchEngine(exported_part(module))
 
 
-def _without_seed(recipe: Recipe) -> Recipe:
-    """What several trainings that differ in chance alone have in common; compare.py tells by it."""
-    return recipe.model_copy(update={"seed": 0})
+def _sha256(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe.to_yaml().encode()).hexdigest()
 
 
 def _provenance(recipe: Recipe, weights: Path) -> dict[str, Any]:
@@ -94,8 +93,8 @@ def _provenance(recipe: Recipe, weights: Path) -> dict[str, Any]:
         "description": recipe.description,
         **recipe.card.model_dump(),
         "recipe": recipe.name,
-        "recipe sha256": hashlib.sha256(recipe.to_yaml().encode()).hexdigest(),
-        RECIPE: hashlib.sha256(_without_seed(recipe).to_yaml().encode()).hexdigest(),
+        "recipe sha256": _sha256(recipe),
+        RECIPE: _sha256(recipe.but_for_chance()),
         SEED: recipe.seed,
         "steps": recipe.steps,
         "chosen at step": int(chosen.get("step", -1)),
