@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from helpers import DEFAULT_BUNDLE, ENVIRONMENT, bound_by_permissions, pixelwise, small_photo
 from pixelwise import load
 from pixelwise.bundle import read_bundle, write_bundle
 from pixelwise.cli import main
+from pixelwise.cli_evaluate import compare
 from pixelwise.masks import read_index_mask
 
 COMMANDS = (
@@ -287,6 +289,19 @@ def test_comparing_with_another_size_and_with_itself(tmp_path: Path):
     assert "1 of 2 photos could not be measured and are in no figure." in err
     assert "one.png" in err
     assert "answer alike on this one photo" in out
+
+
+@pytest.mark.parametrize("load", [0.9, 1.1])
+def test_times_taken_on_a_busy_machine_say_so(load: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pixelwise.machine.load", lambda: load)
+    monkeypatch.setattr("pixelwise.machine.cores", lambda: 2)
+    answered_photos(tmp_path / "VOC")
+    arguments = ["default", "default", "--data", str(tmp_path / "VOC"), "--save", str(tmp_path / "all.json")]
+    done = CliRunner().invoke(compare, arguments)
+    said = "busy before this began (load 1.1, 2 cores)"
+    assert (said in done.output) == (load > 1)
+    machine = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))["about"]["machine"]
+    assert machine.endswith(said) == (load > 1)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes UTF-8 only")

@@ -82,6 +82,7 @@ def test_the_page_has_all_in_itself(tmp_path: Path) -> None:
     page = Page(html)
     assert "<b>first</b>" in page.text
     assert "2 models on photos & <masks>, split val" in page.text
+    assert f"photos: {len(found.evaluations[0].ids)}, data: " in page.text
     assert found.verdicts()[0] in page.text
     assert "photo-3.png is damaged." in page.text
     assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "masks")]

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pixelwise.cli_options import NumberRange
+from pixelwise.machine import busy
 from pixelwise.terminal import progress_bar
 
 _EXAMPLES = """\b
@@ -60,7 +61,11 @@ def advise(
         pretrained=not no_pretrained,
         gpu=device == "gpu",
     )
-    remarks = [*advisor.remarks(case), *([] if case.gpu else _busy())]
+    remarks = advisor.remarks(case)
+    if not case.gpu and (others := busy()):
+        remarks.append(
+            f"The processor has been busy for the last minute ({others}); if it still is, the times are too long."
+        )
     candidates = advisor.advise(case, seconds_of_default=None if case.gpu else _seconds_of_default())
     print_advice(case, candidates, remarks)
     if save is not None:
@@ -75,16 +80,6 @@ def advise(
         content = {"case": asdict(case), "remarks": remarks, "candidates": entries}
         write_atomically(save, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
         print(f"-> {save}")
-
-
-def _busy() -> list[str]:
-    """What to say where others compute on this machine; to be asked before it is timed."""
-    from pixelwise.machine import cores, load
-
-    if load() <= cores() / 2:
-        return []
-    told = f"The processor has been busy for the last minute (load {load():.1f}, {cores()} cores)"
-    return [f"{told}; if it still is, the times are too long."]
 
 
 def _seconds_of_default() -> float:

@@ -11,7 +11,7 @@ import click
 from pixelwise import cli_options
 from pixelwise.cli_options import describe, load_dataset, load_segmenter, parse_map, parse_size, short_name
 from pixelwise.errors import PixelwiseError
-from pixelwise.machine import cores, processor
+from pixelwise.machine import busy, cores, processor
 from pixelwise.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ def compare(
     dataset, mapping = load_dataset(data, split, layout, options), parse_map(maps)
     files = [file for file in (save, html) if file is not None]
     check_request(dataset.classes, over=(), files=files)
+    others = busy()
     contenders, bundles = [], []
     for model, name in zip(models, short_names(models), strict=True):
         segmenter = load_segmenter(
@@ -160,10 +161,14 @@ def compare(
         comparison = measure(contenders, dataset, mapping=mapping, advance=advance)
     costs = _costs(bundles, [contender.segmenter for contender in contenders], dataset, comparison.evaluations[0].ids)
     print_comparison(comparison, costs)
+    machine = f"{processor()}, {cores()} cores"
+    if others is not None:
+        print(f"The processor was busy before this began ({others}); if it remained so, the times are too long.")
+        machine = f"{machine}, busy before this began ({others})"
     told = describe(
         contenders[0].segmenter, data=data, split=split, layout=layout, options=options, size=size, flip=flip, maps=maps
     )
-    about = {**told, "engine": engines(comparison.names, costs), "machine": f"{processor()}, {cores()} cores"}
+    about = {**told, "engine": engines(comparison.names, costs), "machine": machine}
     if save is not None:
         write_json(save, comparison, costs, about)
     if html is not None:

@@ -135,7 +135,7 @@ def write_page(
     body = [
         f"<h1>{escape(title)}</h1>",
         *_verdicts(comparison),
-        about_line(about),
+        about_line({"photos": str(len(evaluation.ids)), **about}),
         *(f'<p class="error">{escape(reason)}</p>' for _, reason in evaluation.failed),
         "<h2>Accuracy and cost</h2>",
         html_table(*_standings(comparison, costs)),

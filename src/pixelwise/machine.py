@@ -45,6 +45,11 @@ def load() -> float:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
+def busy() -> str | None:
+    """How much others compute here, to be asked before this machine is timed; None where half of it or more is free."""
+    return f"load {load():.1f}, {cores()} cores" if load() > cores() / 2 else None
+
+
 def processor() -> str:
     """What the processor is called."""
     info = Path("/proc/cpuinfo")
