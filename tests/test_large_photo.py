@@ -263,14 +263,15 @@ def test_a_georeference_that_is_lost_is_said():
     assert json.loads(placed.files[1].read_text())["notes"] == list(placed.notes)
 
 
-def test_tie_points_are_kept():
+@pytest.mark.parametrize("system", ["EPSG:4326", None])
+def test_tie_points_are_kept(system: str | None):
     corners = [(0, 0, 7.0, 50.0), (0, WIDTH, 7.1, 50.0), (HEIGHT, 0, 7.0, 49.9), (HEIGHT, WIDTH, 7.1, 49.9)]
     points = [rasterio.control.GroundControlPoint(row, column, x, y) for row, column, x, y in corners]
-    write_tiff("photo.tif", photo(), gcps=points, crs="EPSG:4326")
-    (done,) = segmented("photo.tif", what=["mask"])
+    write_tiff("photo.tif", photo(), gcps=points, crs=system or rasterio.crs.CRS())
+    (done,) = segmented("photo.tif", what=["mask", "overlay"])
     with rasterio.open(done.files[0]) as dataset:
         found, crs = dataset.gcps
-    assert crs == "EPSG:4326"
+    assert crs == system
     assert [(p.row, p.col, p.x, p.y) for p in found] == corners
 
 
@@ -320,6 +321,15 @@ def test_a_photo_cut_short_is_a_sentence_and_leaves_nothing(suffix: str):
     assert {path.name for path in OUT.iterdir()} == {
         "good_mask.png", "good_overlay.jpg", "good_panel.jpg", "good.json", ".pixelwise.jsonl",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_directory_that_gdal_cannot_name_costs_that_photo():
+    write_tiff("photo.tif", photo())
+    Image.fromarray(photo()).save("good.png")
+    failed, done = segmented("photo.tif", "good.png", what=["mask"], out=Path("out\udcff"))
+    assert done.error is None
+    assert re.search(r"photo_mask\.tif cannot be written: 'utf-8' codec can't encode ", str(failed.error))
 
 
 def test_a_network_that_fails_leaves_nothing():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import sys
 import threading
 from collections import deque
@@ -362,7 +363,8 @@ def _is(question: Callable[[Path], bool], path: Path) -> bool:
 
 def _without_results(photos: Sequence[Path], out: Path) -> list[Path]:
     """The photos but for the results of an earlier run."""
-    directory, results = out.resolve(), (*SUFFIXES.values(), *LONG_SUFFIXES.values(), *TIFF_SUFFIXES.values())
+    directory = Path(os.path.realpath(out))  # `resolve` raises where a link leads to itself
+    results = (*SUFFIXES.values(), *LONG_SUFFIXES.values(), *TIFF_SUFFIXES.values())
     return [photo for photo in photos if not (photo.name.endswith(results) and directory in photo.resolve().parents)]
 
 
