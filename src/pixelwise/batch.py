@@ -169,7 +169,7 @@ def run(
         force: write over files that are there.
         resume: go on with a run of the same model and settings: leave out photos that the ledger has as done, with the
             same content, and write over what it has of the others, from files of the same path.
-        model: what tells the model, and the program, from every other; for the ledger.
+        model: what tells the model, its precision and the program from every other; for the ledger.
         streams: how many photos are computed at once; the segmenter's engine must have been loaded for as many.
         advance: called with shares of a photo as they are done, one in all for each photo, for a progress bar; from
             several threads where there are several streams.
