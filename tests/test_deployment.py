@@ -246,6 +246,16 @@ def test_what_loses_more_than_allowed_is_not_written(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["voc"]
 
 
+def test_where_nothing_is_labelled_nothing_is_written(tmp_path: Path):
+    folder = own_truth(tmp_path / "voc", count=2)
+    for path in (folder / "SegmentationClass").iterdir():
+        write_mask(path, np.full((220, 260), VOC.ignore_index, np.uint8), VOC)
+    validation = open_dataset("voc", folder, "val")
+    with pytest.raises(PixelwiseError, match="No pixel of the masks is labelled"):
+        to_openvino(ORIGINAL, tmp_path / "new", precision="fp16", validation=validation)
+    assert [path.name for path in tmp_path.iterdir()] == ["voc"]
+
+
 def test_the_command_prints_before_and_after(tmp_path: Path):
     out, _ = pixelwise("export", "default", "--precision", "fp16", cwd=tmp_path)
     assert "before" in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,8 +108,8 @@ def to_openvino(
         watcher: told how it goes.
 
     Raises:
-        PixelwiseError: it loses more than `max_drop` (nothing is written then), or int8 has no data, or the model
-            was exported already.
+        PixelwiseError: it loses more than `max_drop`, or the data do not tell (nothing is written then), or int8 has no
+            data, or the model was exported already.
         OutputError: it cannot be written.
     """
     watcher = watcher or Watcher()
@@ -234,10 +235,14 @@ def _measured(
 def _see_that_good(before: Measured, after: Measured, max_drop: float) -> None:
     if before.figures is None or after.figures is None:
         return
-    lost = before.figures["mean IoU"] - after.figures["mean IoU"]
-    if lost > max_drop:
+    was, now = before.figures["mean IoU"], after.figures["mean IoU"]
+    if math.isnan(was):
         raise PixelwiseError(
-            f"In this precision mean IoU falls from {before.figures['mean IoU']:.4f} to "
-            f"{after.figures['mean IoU']:.4f}, by {100 * lost:.2f} points where {100 * max_drop:g} are allowed, so "
-            "nothing was written; give a larger --max-drop or another --precision."
+            "No pixel of the masks is labelled, so that nothing can be measured, and nothing was written; give another "
+            "--split, or leave --data out."
+        )
+    if was - now > max_drop:
+        raise PixelwiseError(
+            f"In this precision mean IoU falls from {was:.4f} to {now:.4f}, by {100 * (was - now):.2f} points where "
+            f"{100 * max_drop:g} are allowed, so nothing was written; give a larger --max-drop or another --precision."
         )
