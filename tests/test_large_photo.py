@@ -20,6 +20,7 @@ import rasterio.env
 from PIL import Image
 
 import pixelwise.large_photo
+import pixelwise.large_segmentation
 from helpers import COLOURS, ENVIRONMENT, SPEC, ColourEngine, colourful_photo, digests
 from pixelwise.batch import Outcome, plan, run
 from pixelwise.images import read_image
@@ -448,6 +449,36 @@ def test_a_photo_stopped_while_it_is_drawn_is_not_computed_again(monkeypatch: py
     assert all(path.is_file() for path in done.files)
     (again,) = segmented("photo.png", resume=True)
     assert again.before
+
+
+@pytest.mark.parametrize("drawing", [False, True])
+def test_who_begins_anew_meanwhile_takes_over(drawing: bool, monkeypatch: pytest.MonkeyPatch):
+    """The mask of the one that was first is gone then, and what is in its place is not whole."""
+    Image.fromarray(photo()).save("photo.png")
+    segmented("photo.png", out=Path("whole"))
+    draw = pixelwise.large_segmentation.panel
+
+    class Overtaken(ColourEngine):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            if len(self.seen) == 30 and not drawing:
+                interrupt(15)
+            return super().__call__(images)
+
+    def overtaken(*args: object, **options: object) -> np.ndarray:
+        interrupt(15)
+        return draw(*args, **options)
+
+    with monkeypatch.context() as patched:
+        if drawing:
+            patched.setattr("pixelwise.large_segmentation.panel", overtaken)
+        (first,) = segmented("photo.png", engine=Overtaken())
+    part = OUT / ".photo.pixelwise-part"
+    assert str(first.error) == f"{part} was removed by another run of the same photo; run one at a time."
+    assert not list(OUT.glob("photo*"))
+    assert json.loads((part / "state").read_bytes())["rows"] == 1
+    (done,) = segmented("photo.png", resume=True)
+    assert done.error is None
+    assert all(path.read_bytes() == Path("whole", path.name).read_bytes() for path in done.files)
 
 
 def test_a_full_disk_is_a_sentence_and_room_lets_it_go_on():

@@ -52,7 +52,7 @@ def averaged(photo: Rows, factor: int) -> SequentialRows:
 
 
 def _bands(photo: Rows, full: float, across: float, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
-    """The first `full` rows and `across` columns scaled, some rows at a time, each from those that its filter reaches."""
+    """The first `full` rows and `across` columns scaled, some at a time, each from the rows that its filter reaches."""
     scale = full / height
     rows = max(1, int(_BAND_PIXELS * height / max(full * across, height * width)))
     for top in range(0, height, rows):
