@@ -168,6 +168,14 @@ def test_a_photo_in_the_output_directory_is_a_photo():
     assert planned("segmented/cat_mask.png") == {"segmented/cat_mask.png": "cat_mask"}  # who names it means it
 
 
+def test_an_output_directory_that_is_a_link_to_itself_is_said():
+    photos("in/a.png")
+    OUT.symlink_to(OUT)
+    jobs, _ = plan(["in"], out=OUT)
+    with pytest.raises(OutputError, match="directory segmented cannot be made"):
+        outcomes(jobs)
+
+
 # What stands for nothing.
 
 

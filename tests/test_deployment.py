@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -244,6 +246,16 @@ def test_what_loses_more_than_allowed_is_not_written(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["voc"]
 
 
+def test_where_nothing_is_labelled_nothing_is_written(tmp_path: Path):
+    folder = own_truth(tmp_path / "voc", count=2)
+    for path in (folder / "SegmentationClass").iterdir():
+        write_mask(path, np.full((220, 260), VOC.ignore_index, np.uint8), VOC)
+    validation = open_dataset("voc", folder, "val")
+    with pytest.raises(PixelwiseError, match="No pixel of the masks is labelled"):
+        to_openvino(ORIGINAL, tmp_path / "new", precision="fp16", validation=validation)
+    assert [path.name for path in tmp_path.iterdir()] == ["voc"]
+
+
 def test_the_command_prints_before_and_after(tmp_path: Path):
     out, _ = pixelwise("export", "default", "--precision", "fp16", cwd=tmp_path)
     assert "before" in out
@@ -287,6 +299,32 @@ def test_a_place_that_cannot_be_written_to_is_seen_before_the_work(tmp_path: Pat
     words = ("export", "default", "--precision", "int8", "--out", "locked/new")
     _, err = pixelwise(*words, cwd=tmp_path, status=2, before=bound_by_permissions())
     assert err == "pixelwise: The directory locked cannot be written to.\n"
+
+
+def test_an_export_never_replaces_its_original(tmp_path: Path):
+    shutil.copytree(ORIGINAL.path, tmp_path / "model")
+    (tmp_path / "link").symlink_to("model")
+    bundle = read_bundle(tmp_path / "model")
+    for place in ("model", "link"):
+        with pytest.raises(OutputError, match="is the model that is to be exported, so it is not replaced"):
+            to_openvino(bundle, tmp_path / place, precision="fp32", force=True)
+    with pytest.raises(OutputError, match=r"model\.onnx is the model that is to be exported"):
+        to_file(bundle, tmp_path / "model" / "model.onnx", "onnx", force=True)
+    assert read_bundle(tmp_path / "model") == bundle
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_no_room_for_temporary_files_is_said(full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A limit on the size of files does for a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("" if full else "absent")))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, before[1]))
+        with pytest.raises(OutputError, match=r"^No temporary files can be written \(.+\); is the disk full\?$"):
+            to_openvino(ORIGINAL, tmp_path / "new", precision="fp16")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_calls_itself_a_path_does_not_choose_where_its_export_goes(tmp_path: Path):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from helpers import folder_that_cannot_be_listed
 from pixelwise import decoding, images
-from pixelwise.decoding import DEFAULT_LIMITS, SUPPORTED_SUFFIXES, Limits
+from pixelwise.decoding import DEFAULT_LIMITS, SUPPORTED_SUFFIXES, Limits, header_size
 from pixelwise.errors import ImageError
 from pixelwise.images import find_images, read_image
 
@@ -105,8 +105,10 @@ def tiles(rows: list[str]) -> np.ndarray:
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize(("kind", "options"), [*LOSSLESS[:5], ("JPEG", {"quality": 100, "subsampling": 0})])
 def test_all_eight_orientations_come_out_upright(kind: str, options: dict[str, Any], orientation: int) -> None:
-    photo = read_image(encode(tiles(UPRIGHT[1]), kind, exif=exif(orientation), **options))
+    data = encode(tiles(UPRIGHT[1]), kind, exif=exif(orientation), **options)
+    photo = read_image(data)
     expected = tiles(UPRIGHT[orientation])
+    assert header_size(data) == expected.shape[:2]
     assert photo.pixels.shape == expected.shape
     assert photo.pixels.flags.c_contiguous
     np.testing.assert_allclose(photo.pixels.astype(int), expected, atol=4 if kind == "JPEG" else 0)

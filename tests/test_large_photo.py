@@ -20,6 +20,7 @@ import rasterio.env
 from PIL import Image
 
 import pixelwise.large_photo
+import pixelwise.large_segmentation
 from helpers import COLOURS, ENVIRONMENT, SPEC, ColourEngine, colourful_photo, digests
 from pixelwise.batch import Outcome, plan, run
 from pixelwise.images import read_image
@@ -263,14 +264,15 @@ def test_a_georeference_that_is_lost_is_said():
     assert json.loads(placed.files[1].read_text())["notes"] == list(placed.notes)
 
 
-def test_tie_points_are_kept():
+@pytest.mark.parametrize("system", ["EPSG:4326", None])
+def test_tie_points_are_kept(system: str | None):
     corners = [(0, 0, 7.0, 50.0), (0, WIDTH, 7.1, 50.0), (HEIGHT, 0, 7.0, 49.9), (HEIGHT, WIDTH, 7.1, 49.9)]
     points = [rasterio.control.GroundControlPoint(row, column, x, y) for row, column, x, y in corners]
-    write_tiff("photo.tif", photo(), gcps=points, crs="EPSG:4326")
-    (done,) = segmented("photo.tif", what=["mask"])
+    write_tiff("photo.tif", photo(), gcps=points, crs=system or rasterio.crs.CRS())
+    (done,) = segmented("photo.tif", what=["mask", "overlay"])
     with rasterio.open(done.files[0]) as dataset:
         found, crs = dataset.gcps
-    assert crs == "EPSG:4326"
+    assert crs == system
     assert [(p.row, p.col, p.x, p.y) for p in found] == corners
 
 
@@ -320,6 +322,15 @@ def test_a_photo_cut_short_is_a_sentence_and_leaves_nothing(suffix: str):
     assert {path.name for path in OUT.iterdir()} == {
         "good_mask.png", "good_overlay.jpg", "good_panel.jpg", "good.json", ".pixelwise.jsonl",
     }  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_directory_that_gdal_cannot_name_costs_that_photo():
+    write_tiff("photo.tif", photo())
+    Image.fromarray(photo()).save("good.png")
+    failed, done = segmented("photo.tif", "good.png", what=["mask"], out=Path("out\udcff"))
+    assert done.error is None
+    assert re.search(r"photo_mask\.tif cannot be written: 'utf-8' codec can't encode ", str(failed.error))
 
 
 def test_a_network_that_fails_leaves_nothing():
@@ -438,6 +449,36 @@ def test_a_photo_stopped_while_it_is_drawn_is_not_computed_again(monkeypatch: py
     assert all(path.is_file() for path in done.files)
     (again,) = segmented("photo.png", resume=True)
     assert again.before
+
+
+@pytest.mark.parametrize("drawing", [False, True])
+def test_who_begins_anew_meanwhile_takes_over(drawing: bool, monkeypatch: pytest.MonkeyPatch):
+    """The mask of the one that was first is gone then, and what is in its place is not whole."""
+    Image.fromarray(photo()).save("photo.png")
+    segmented("photo.png", out=Path("whole"))
+    draw = pixelwise.large_segmentation.panel
+
+    class Overtaken(ColourEngine):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            if len(self.seen) == 30 and not drawing:
+                interrupt(15)
+            return super().__call__(images)
+
+    def overtaken(*args: object, **options: object) -> np.ndarray:
+        interrupt(15)
+        return draw(*args, **options)
+
+    with monkeypatch.context() as patched:
+        if drawing:
+            patched.setattr("pixelwise.large_segmentation.panel", overtaken)
+        (first,) = segmented("photo.png", engine=Overtaken())
+    part = OUT / ".photo.pixelwise-part"
+    assert str(first.error) == f"{part} was removed by another run of the same photo; run one at a time."
+    assert not list(OUT.glob("photo*"))
+    assert json.loads((part / "state").read_bytes())["rows"] == 1
+    (done,) = segmented("photo.png", resume=True)
+    assert done.error is None
+    assert all(path.read_bytes() == Path("whole", path.name).read_bytes() for path in done.files)
 
 
 def test_a_full_disk_is_a_sentence_and_room_lets_it_go_on():

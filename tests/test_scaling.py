@@ -30,6 +30,18 @@ def test_a_photo_from_a_file_is_scaled_as_an_array(
     assert difference.max() <= (1 if banded else 0)  # the weights of a band are rounded from another origin
 
 
+@pytest.mark.parametrize("banded", [False, True])
+def test_blocks_that_the_photo_fills_in_part_only_do_not_shift_it(banded: bool, monkeypatch: pytest.MonkeyPatch):
+    """An edge stays where it is: the white behind it has the share of the rows, and of the columns, that it had."""
+    if banded:
+        monkeypatch.setattr(pixelwise.scaling, "_AT_ONCE", 1)
+    for length in (799, 800, 801):
+        photo = np.zeros((length, length, 3), np.uint8)
+        photo[700:] = 255
+        for turned in (photo, photo.swapaxes(0, 1).copy()):
+            assert shrink(turned, 40, 40)[:].mean() / 255 == pytest.approx(1 - 700 / length, abs=1e-3)
+
+
 def test_blocks_are_averaged(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(pixelwise.scaling, "_STRIP_PIXELS", 900)
     photo = colourful_photo(32, 45)

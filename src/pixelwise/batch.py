@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import sys
 import threading
 from collections import deque
@@ -168,7 +169,7 @@ def run(
         force: write over files that are there.
         resume: go on with a run of the same model and settings: leave out photos that the ledger has as done, with the
             same content, and write over what it has of the others, from files of the same path.
-        model: what tells the model, and the program, from every other; for the ledger.
+        model: what tells the model, its precision and the program from every other; for the ledger.
         streams: how many photos are computed at once; the segmenter's engine must have been loaded for as many.
         advance: called with shares of a photo as they are done, one in all for each photo, for a progress bar; from
             several threads where there are several streams.
@@ -362,7 +363,8 @@ def _is(question: Callable[[Path], bool], path: Path) -> bool:
 
 def _without_results(photos: Sequence[Path], out: Path) -> list[Path]:
     """The photos but for the results of an earlier run."""
-    directory, results = out.resolve(), (*SUFFIXES.values(), *LONG_SUFFIXES.values(), *TIFF_SUFFIXES.values())
+    directory = Path(os.path.realpath(out))  # `resolve` raises where a link leads to itself
+    results = (*SUFFIXES.values(), *LONG_SUFFIXES.values(), *TIFF_SUFFIXES.values())
     return [photo for photo in photos if not (photo.name.endswith(results) and directory in photo.resolve().parents)]
 
 

@@ -133,6 +133,8 @@ def segment(
             flip=flip,
             streams=streams,
         )
+        # The configuration has the hash of the weights. Which engine computes is no setting: auto goes by the photos.
+        identity = f"{digest(model_path(model) / CONFIG)} {__version__} {precision}"
         long = len(jobs) > 1 or size != "auto" or jobs[0].large  # a single photo in many tiles takes minutes too
         with progress_bar(len(jobs), "photos", shown=bool(long) and not quiet) as advance:
             results = run(
@@ -143,7 +145,7 @@ def segment(
                 opacity=opacity,
                 force=force,
                 resume=resume,
-                model=f"{digest(model_path(model) / CONFIG)} {__version__}",  # the configuration has its weights' hash
+                model=identity,
                 streams=streams,
                 advance=advance,
             )

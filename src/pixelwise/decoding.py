@@ -149,7 +149,8 @@ def header_size(source: Source, *, limits: Limits = DEFAULT_LIMITS) -> tuple[int
     """
     with decoded(source, limits=limits, name=None, pixels=False) as picture:
         width, height = picture.image.size
-        return (width, height) if picture.orientation >= 5 else (height, width)
+        turned = picture.orientation >= 5 and picture.image.format != "TIFF"  # whose size Pillow has turned already
+        return (width, height) if turned else (height, width)
 
 
 def turn_upright(stored: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

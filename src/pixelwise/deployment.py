@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +16,7 @@ import numpy as np
 from pixelwise.bundle import Bundle, check_place, write_bundle
 from pixelwise.cost import Latency, count_parameters, measure_latencies
 from pixelwise.data.sample import Dataset
+from pixelwise.decoding import reason
 from pixelwise.engine import OpenVINOEngine, load_exported, openvino_core
 from pixelwise.errors import OutputError, PixelwiseError, needs_train_extra
 from pixelwise.evaluate import summary
@@ -104,12 +108,12 @@ def to_openvino(
         watcher: told how it goes.
 
     Raises:
-        PixelwiseError: it loses more than `max_drop` (nothing is written then), or int8 has no data, or the model
-            was exported already.
+        PixelwiseError: it loses more than `max_drop`, or the data do not tell (nothing is written then), or int8 has no
+            data, or the model was exported already.
         OutputError: it cannot be written.
     """
     watcher = watcher or Watcher()
-    _see_that_free(path, force=force)
+    _see_that_free(bundle, path, force=force)
     check_place(path, force=force)
     _see_that_original(bundle)
     config = bundle.config
@@ -122,8 +126,7 @@ def to_openvino(
         model = quantize(
             model, before_shown, calibration, validation, mapping=mapping, max_drop=max_drop, watcher=watcher
         )
-    with tempfile.TemporaryDirectory(prefix="pixelwise-") as folder:
-        graph, weights = _saved(model, Path(folder), precision)
+    with _saved(model, precision) as (graph, weights):
         after_engine = load_exported(graph, stored=precision)
         after_shown = Segmenter(after_engine, config.classes, config.input_spec)
         before, after = _measured(
@@ -163,7 +166,7 @@ def to_file(bundle: Bundle, path: Path, form: Literal["onnx", "torchscript"], *,
             than the model.
         OutputError: there is something at `path` and `force` is off, or it cannot be written.
     """
-    _see_that_free(path, force=force)
+    _see_that_free(bundle, path, force=force)
     if path.is_dir():
         raise OutputError(f"{path} is a directory, so it is not replaced; choose another place.")
     _see_that_original(bundle)
@@ -175,8 +178,10 @@ def to_file(bundle: Bundle, path: Path, form: Literal["onnx", "torchscript"], *,
     return path
 
 
-def _see_that_free(path: Path, *, force: bool) -> None:
-    """Before minutes of work rather than after."""
+def _see_that_free(bundle: Bundle, path: Path, *, force: bool) -> None:
+    """Before minutes of work rather than after; and that the original stays, which no export replaces."""
+    if os.path.realpath(path) in map(os.path.realpath, (bundle.path, *bundle.path.iterdir())):
+        raise OutputError(f"{path} is the model that is to be exported, so it is not replaced; choose another place.")
     if is_there(path) and not force:
         raise OutputError(f"{path} exists already; choose another place with --out, or give --force.")
     if not path.parent.is_dir():
@@ -189,16 +194,21 @@ def _see_that_original(bundle: Bundle) -> None:
         raise PixelwiseError(f"{bundle.path} was exported already; export the model that it was made of.")
 
 
-def _saved(model: Any, folder: Path, precision: Numbers) -> tuple[Path, Path]:
-    """OpenVINO's two files, without what they would tell of this machine."""
+@contextmanager
+def _saved(model: Any, precision: Numbers) -> Iterator[tuple[Path, Path]]:
+    """OpenVINO's two files, without what they would tell of this machine, for as long as the block takes."""
     import openvino
 
     for key in list(model.get_rt_info()):
         if key != "nncf":
             model.get_rt_info().pop(key, None)
-    graph = folder / "model.xml"
-    openvino.save_model(model, str(graph), compress_to_fp16=precision == "fp16")
-    return graph, graph.with_suffix(".bin")
+    with ExitStack() as stack:
+        try:
+            graph = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pixelwise-")), "model.xml")
+            openvino.save_model(model, str(graph), compress_to_fp16=precision == "fp16")
+        except (OSError, RuntimeError) as error:  # RuntimeError: OpenVINO's, which says no more than "iostream error"
+            raise OutputError(f"No temporary files can be written ({reason(error)}); is the disk full?") from error
+        yield graph, graph.with_suffix(".bin")
 
 
 def _measured(
@@ -225,10 +235,14 @@ def _measured(
 def _see_that_good(before: Measured, after: Measured, max_drop: float) -> None:
     if before.figures is None or after.figures is None:
         return
-    lost = before.figures["mean IoU"] - after.figures["mean IoU"]
-    if lost > max_drop:
+    was, now = before.figures["mean IoU"], after.figures["mean IoU"]
+    if math.isnan(was):
         raise PixelwiseError(
-            f"In this precision mean IoU falls from {before.figures['mean IoU']:.4f} to "
-            f"{after.figures['mean IoU']:.4f}, by {100 * lost:.2f} points where {100 * max_drop:g} are allowed, so "
-            "nothing was written; give a larger --max-drop or another --precision."
+            "No pixel of the masks is labelled, so that nothing can be measured, and nothing was written; give another "
+            "--split, or leave --data out."
+        )
+    if was - now > max_drop:
+        raise PixelwiseError(
+            f"In this precision mean IoU falls from {was:.4f} to {now:.4f}, by {100 * (was - now):.2f} points where "
+            f"{100 * max_drop:g} are allowed, so nothing was written; give a larger --max-drop or another --precision."
         )

@@ -113,7 +113,7 @@ def _written(path: Path, photo: LargePhoto, options: dict[str, Any]) -> Iterator
             )
         with target:
             yield target
-    except RasterioError as error:
+    except (RasterioError, UnicodeEncodeError) as error:  # GDAL takes names in UTF-8 only
         why = reason(error.__cause__ or error).rstrip(".")
         raise OutputError(f"{path} cannot be written: {why}.") from error
 
@@ -122,9 +122,12 @@ def _georeference(photo: LargePhoto) -> dict[str, Any]:
     """What `rasterio.open` takes to lay a new file where a photo's lies."""
     if not photo.is_tiff:
         return {}
+    from rasterio.crs import CRS
+
     with environment(), open_dataset(photo.path, "TIFF") as dataset:
         points, of_points = dataset.gcps
-        reference: dict[str, Any] = {"gcps": points, "crs": of_points} if points else {"crs": dataset.crs}
+        # Points may lie in no named system, which rasterio writes only where it is given an empty one.
+        reference: dict[str, Any] = {"gcps": points, "crs": of_points or CRS()} if points else {"crs": dataset.crs}
         if not points and not dataset.transform.is_identity:
             reference["transform"] = dataset.transform
         return reference | {"rpcs": dataset.rpcs}

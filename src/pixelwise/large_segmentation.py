@@ -97,12 +97,13 @@ class LargeSegmentation:
             OutputError: a file cannot be written.
         """
         drawn = [kind for kind in paths if kind in ("overlay", "panel")]
-        with _on_disk(self.scratch):
+        with _on_disk(self.scratch), (self.scratch / _MASK).open("rb") as mask:
             whole = {path: self.scratch / path.name for path in paths.values()}
             for kind, path in paths.items():
                 self._write(kind, whole[path], opacity, lambda share: advance(share * (1 - _SEGMENTING) / len(drawn)))
                 with whole[path].open("rb") as file:
                     os.fsync(file.fileno())
+            _see_that_there(mask, self.scratch)
             for path, written in whole.items():
                 written.replace(path)
             shutil.rmtree(self.scratch)
@@ -195,10 +196,17 @@ def _continue(segmenter: Segmenter, photo: LargePhoto, scratch: Path, state: _St
                 tally.add(piece.mask, piece.confidence)
             mask.flush()
             os.fsync(mask.fileno())
+            _see_that_there(mask, scratch)
             transparent = state.transparent or photo_rows.transparent
             state = _State(state.key, row + 1, tally.pixels.tolist(), tally.confidence.tolist(), transparent)
             write_atomically(scratch / _STATE, json.dumps(asdict(state)).encode())
     return state
+
+
+def _see_that_there(mask: IO[bytes], scratch: Path) -> None:
+    """Whoever begins the photo anew removes what there is: the mask of that name is another one then."""
+    if not os.fstat(mask.fileno()).st_nlink:
+        raise OutputError(f"{scratch} was removed by another run of the same photo; run one at a time.")
 
 
 def _write_block(mask: IO[bytes], width: int, piece: Piece) -> None:

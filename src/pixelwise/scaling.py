@@ -33,11 +33,13 @@ def shrink(photo: Rows, height: int, width: int) -> Rows:
     if photo.shape[:2] == (height, width):
         return photo
     factor = max(1, min(photo.shape[0] // (2 * height), photo.shape[1] // (2 * width)))
+    full, across = photo.shape[0] / factor, photo.shape[1] / factor  # the last blocks may lie beyond the photo in part
     if factor > 1:
         photo = averaged(photo, factor)
     if max(photo.shape[0] * photo.shape[1], height * width) <= _AT_ONCE:
-        return np.asarray(Image.fromarray(photo[:]).resize((width, height), Image.Resampling.BILINEAR))
-    return SequentialRows((height, width, 3), _bands(photo, height, width))
+        box = (0, 0, across, full)
+        return np.asarray(Image.fromarray(photo[:]).resize((width, height), Image.Resampling.BILINEAR, box=box))
+    return SequentialRows((height, width, 3), _bands(photo, full, across, height, width))
 
 
 def averaged(photo: Rows, factor: int) -> SequentialRows:
@@ -49,15 +51,14 @@ def averaged(photo: Rows, factor: int) -> SequentialRows:
     return SequentialRows((-(-height // factor), -(-width // factor), 3), reduced)
 
 
-def _bands(photo: Rows, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
-    """The rows of a scaled photo, some at a time, each from the rows that its filter reaches."""
-    full, across = photo.shape[:2]
+def _bands(photo: Rows, full: float, across: float, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
+    """The first `full` rows and `across` columns scaled, some at a time, each from the rows that its filter reaches."""
     scale = full / height
-    rows = max(1, _BAND_PIXELS * height // max(full * across, height * width))
+    rows = max(1, int(_BAND_PIXELS * height / max(full * across, height * width)))
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         reach = max(1.0, scale) + 1
-        first, last = max(0, math.floor(top * scale - reach)), min(full, math.ceil(bottom * scale + reach))
+        first, last = max(0, math.floor(top * scale - reach)), min(photo.shape[0], math.ceil(bottom * scale + reach))
         box = (0, top * scale - first, across, min(bottom * scale, full) - first)
         strip = Image.fromarray(photo[first:last])
         yield np.asarray(strip.resize((width, bottom - top), Image.Resampling.BILINEAR, box=box))
