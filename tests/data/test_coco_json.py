@@ -151,7 +151,8 @@ def test_polygons_by_hand():
         ({"category_id": 3, "segmentation": {"size": [4, 6], "counts": "P"}}, "end inside a number"),
         ({"category_id": 3, "segmentation": {"size": [6, 4], "counts": [24]}}, r"of the size \[6, 4\]"),
         ({"category_id": 3, "segmentation": []}, "a box but no outline"),
-        ({"category_id": 3}, "segmentation"),
+        ({"category_id": 3}, "a box but no outline under `segmentation`"),
+        ({"category_id": 3, "segmentation": None}, "a box but no outline"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_with_the_photos_name(write: Any, annotation: dict[str, Any], said: str):

@@ -115,14 +115,15 @@ class COCOAnnotations(Pairs):
         divided = _whole(names) in names and not names.intersection(VAL_SPLITS)
         return sorted({*names, "train", "val"} if divided else names)
 
-    def _mask_name(self, index: int) -> str:
-        return f"The annotation of {self._photos[index].file} in {self.mask_paths[index]}"
+    def mask_name(self, index: int) -> str:
+        """As in `Pairs`; many lie in one file."""
+        return f"annotation of {self._photos[index].file} in {self.mask_paths[index]}"
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         try:
             return _draw(self._photos[index], self._ids, self.classes.ignore_index)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            raise MaskError(f"{self._mask_name(index)} cannot be drawn ({error}); correct it.") from error
+            raise MaskError(f"{self.mask_name(index)} cannot be drawn ({error}); correct it.") from error
 
 
 def _sources(root: Path) -> dict[str, _Source]:
@@ -220,7 +221,7 @@ def _draw(photo: _Photo, ids: Mapping[int, int], ignore_index: int) -> NDArray[n
 
 
 def _draw_one(mask: NDArray[np.uint8], annotation: Mapping[str, Any], label: int) -> None:
-    shape = annotation["segmentation"]
+    shape = _outline(annotation)
     if isinstance(shape, list):
         for points in _polygons(shape):
             fill_polygon(mask, points, label)
@@ -232,16 +233,22 @@ def _draw_one(mask: NDArray[np.uint8], annotation: Mapping[str, Any], label: int
 
 def _area(annotation: Mapping[str, Any]) -> float:
     """In pixels, from what is drawn; the file's own `area` is missing or wrong in what some tools write."""
-    shape = annotation["segmentation"]
+    shape = _outline(annotation)
     if isinstance(shape, list):
         return sum(polygon_area(points) for points in _polygons(shape))
     return float(sum(read_runs(shape["counts"])[1::2]))
 
 
+def _outline(annotation: Mapping[str, Any]) -> Any:
+    """Polygons or runs, as the file has them."""
+    shape = annotation.get("segmentation")
+    if not shape:
+        raise ValueError("an object has a box but no outline under `segmentation`")
+    return shape
+
+
 def _polygons(shape: list[Any]) -> Iterator[NDArray[np.float64]]:
     """The parts of an object, each (N, 2) x and y."""
-    if not shape:
-        raise ValueError("an object has a box but no outline")
     for part in shape:
         points = np.asarray(part, dtype=np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():
