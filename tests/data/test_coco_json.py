@@ -246,6 +246,14 @@ def test_the_only_file_is_divided_whatever_it_is_called(write: Any):
     assert (len(train), len(val), sorted([*train, *val])) == (8, 2, sorted(whole))
 
 
+def test_cvats_own_subsets_are_capitalised(write: Any):
+    root = write(annotated(photos=10), at="annotations/instances_Train.json")
+    assert splits("coco_json", root) == ["Train", "train", "val"]
+    write(annotated(photos=2), at="annotations/instances_Validation.json")
+    assert training_splits("coco_json", root) == ("Train", "Validation")
+    assert len(open_dataset("coco_json", root, "Train")) == 10
+
+
 def test_tests_are_not_learned_from_and_a_macs_hidden_files_are_none(write: Any):
     root = write(annotated(photos=10), at="annotations/instances_test2017.json", photos="test2017")
     assert splits("coco_json", root) == ["test"]

@@ -148,7 +148,7 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
 
 def _folder(split: str) -> Path:
     """Where a split goes, so that the copy is read as it: a folder of photos knows no others than train, val, test."""
-    known = split.startswith("train") or canonical_split(split) in ("val", "test")
+    known = rank(split) == 0 or canonical_split(split) in ("val", "test")
     return Path(split) if known else Path("val" if rank(split) == 1 else "test", split)
 
 

@@ -33,7 +33,7 @@ from pixelwise.data.detection import detect
 from pixelwise.data.finding import Finding, own_colours
 from pixelwise.data.registry import register
 from pixelwise.data.sample import Sample, check_size, check_split
-from pixelwise.data.splits import VAL_SPLITS, with_validation
+from pixelwise.data.splits import VAL_SPLITS, find_split, with_validation
 from pixelwise.data.survey import ALWAYS_READ, Survey, survey_sources
 from pixelwise.data.tables import Table, open_table, read_picture
 from pixelwise.errors import DataError
@@ -100,7 +100,7 @@ class HuggingFace:
     def splits(root: Path) -> list[str]:
         """The splits that there are files of; val as well where train is divided."""
         names = list(_sources(root))
-        return names if "train" not in names or any(name in names for name in VAL_SPLITS) else [*names, "val"]
+        return names if "train" not in names or find_split(names, VAL_SPLITS) else [*names, "val"]
 
     def __len__(self) -> int:
         return len(self.ids)
