@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pixelwise.data.class_names import is_void, read_class_file
 from pixelwise.data.encoding import Encoding, Key, Kind, key_text
 from pixelwise.errors import DataError, PixelwiseError, did_you_mean
 from pixelwise.labels import ClassTable, Colour
@@ -51,6 +52,25 @@ class Stated:
     images: str | None = None
     masks: str | None = None
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def states_own_classes(root: Path, usual: ClassTable) -> bool:
+    """Whether classes are stated in a folder that need not be those which its layout is known for.
+
+    Args:
+        root: with a `dataset.yaml`, whatever that states, or a list of classes with others than the usual.
+        usual: those of the layout.
+    """
+    if (root / FILE_NAME).is_file():
+        return True
+    listed = read_class_file(root)
+    names = () if listed is None else (name for name in listed.names if not is_void(name))
+    return not {_letters(name) for name in names} <= {_letters(name) for name in usual.names}
+
+
+def _letters(name: str) -> str:
+    """A name by its letters alone: lists write "tvmonitor", "tv/monitor" and "_background_"."""
+    return "".join(filter(str.isalpha, name.lower()))
 
 
 def read_description(root: Path) -> Stated:

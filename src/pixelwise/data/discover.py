@@ -298,7 +298,7 @@ def _with_lists(root: Path, found: Found) -> Found:
         return found
     lists = {
         canonical_split(path.stem): path
-        for directory in (root, root / "splits")
+        for directory in (root, root / "splits", root / "ImageSets" / "Segmentation")
         for path in sorted(directory.glob("*.txt"))
         if path.stem.lower() in _SPLIT_WORDS
     }
