@@ -403,6 +403,14 @@ def test_a_colour_table_maps_and_names_and_its_void_is_not_labelled(tmp_path: Pa
     assert "colours of class_dict.csv; Void is not labelled" in finding.encoding.reason
 
 
+def test_classes_that_share_a_colour_are_not_told_by_it(tmp_path: Path) -> None:
+    paths = save(tmp_path, [np.array(PLAIN, np.uint8)[ids] for ids in scenes(2)])
+    for colours in ((PLAIN[0], PLAIN[0]), (PLAIN[0], PLAIN[1], PLAIN[1])):
+        names = ("a", "b", "c")[: len(colours)]
+        with pytest.raises(DataError, match=r"gives the colour .* to several classes"):
+            found(paths, KnownClasses(names, colours, "dataset.yaml", stated=True))
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -88,7 +88,7 @@ def read_description(root: Path) -> Stated:
         return Stated(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if raw is None:
         return Stated(path)
@@ -280,6 +280,9 @@ def stated_encoding(stated: Stated) -> tuple[Encoding, tuple[str, ...]]:
         if named:
             raise DataError(f"{stated.path}: `mapping` gives both ids and names; state `names`, or use one of them.")
         names = tuple("background" if i == 0 else f"class {i}" for i in range(max(numbers) + 1))
+
+    if not names:
+        raise DataError(f"{stated.path}: `mapping` gives no value to a class, only to ignore; name the classes.")
 
     def number(target: str | int) -> int:
         if target in (_IGNORE, stated.ignore_index):
