@@ -21,7 +21,7 @@ from pixelwise.doctor.facts import Fault, PairFacts
 from pixelwise.doctor.findings import Advance, Place
 from pixelwise.doctor.survey import SplitFacts, rank
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.files import is_there, making_directory, write_atomically
+from pixelwise.files import is_there, making_directory, write_atomically, write_text
 from pixelwise.images import read_image
 from pixelwise.masks import write_mask
 from pixelwise.render import write_picture
@@ -159,15 +159,15 @@ def _write_upright(folder: Path, name: str, suffix: str, pixels: NDArray[np.uint
 
 def _finish(out: Path, diagnosis: Diagnosis, changes: Sequence[str]) -> None:
     classes = diagnosis.splits[0].classes
-    # JSON is YAML, and the runtime half has no other writer of it.
+    # JSON is YAML, but for the two escapes that it makes of one emoji.
     lines = [
-        f"names: {json.dumps(classes.names)}",
+        f"names: {json.dumps(classes.names, ensure_ascii=False)}",
         f"colours: {json.dumps(classes.colours)}",
         f"ignore_index: {classes.ignore_index}",
         # Said rather than left to be found: names and a few values can be read in other ways.
         f"mapping: {json.dumps({value: value for value in (*range(len(classes)), classes.ignore_index)})}",
     ]
-    write_atomically(out / "dataset.yaml", ("\n".join(lines) + "\n").encode())
+    write_text(out / "dataset.yaml", "\n".join(lines) + "\n")
     write_atomically(out / CHANGES, ("\n".join(changes or ["Nothing was changed."]) + "\n").encode("utf-8", "replace"))
 
 
