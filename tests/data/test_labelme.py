@@ -161,6 +161,13 @@ def test_photos_without_a_json_file_are_told(write: Any, save_picture: SavePictu
         assert dataset.finding.startswith("1 photo without a JSON file left out: ")  # type: ignore[attr-defined]
 
 
+def test_labels_for_each_object_are_too_many_classes(write: Any):
+    root = write(*(shape(f"car {i}", SQUARE) for i in range(255)))
+    with pytest.raises(DataError, match="has 255 labels, such as 'car 0'; at most 254 can be classes"):
+        open_dataset("labelme", root, "train")
+    assert len(open_dataset("labelme", write(*(shape(f"car {i}", SQUARE) for i in range(254))), "train").classes) == 255
+
+
 def test_blanks_around_a_label_make_no_class(write: Any):
     root = write(shape("car ", SQUARE), shape(" car", SQUARE))
     assert open_dataset("labelme", root, "train").classes.names == ("background", "car")

@@ -42,6 +42,7 @@ from pixelwise.masks import read_index_mask
 
 _FOLDERS = ("train", *VAL_SPLITS, "test")
 _BACKGROUND, _IGNORE = ("_background_", "background"), "__ignore__"
+_MOST_LABELS = 254  # beside the background and what is ignored
 _PHOTO_SUFFIXES = tuple(written for suffix in sorted(SUPPORTED_SUFFIXES) for written in (suffix, suffix.upper()))
 _POINTS = {"polygon": 3, "rectangle": 2, "oriented_rectangle": 4, "circle": 2, "mask": 2}
 
@@ -84,6 +85,11 @@ class Labelme(Pairs):
         check_split(split, sorted(paths), root=root)
         files = {path: _read(path) for path in sorted({path for group in paths.values() for path in group})}
         labels = {shape.label for file in files.values() for shape in file.shapes} - {*_BACKGROUND, _IGNORE}
+        if len(labels) > _MOST_LABELS:
+            raise DataError(
+                f"{root} has {len(labels)} labels, such as {min(labels)!r}; at most {_MOST_LABELS} can be classes. "
+                "Give all objects of a class the same label."
+            )
         table = ClassTable(("background", *sorted(labels)), ((0, 0, 0), *distinct_colours(len(labels))))
         self._files = [files[path] for path in paths[split]]
         self._label_ids = {name: index for index, name in enumerate(table.names)}
