@@ -43,7 +43,11 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         if not _is_output_lost():
-            raise
+            if error.filename is None:
+                raise
+            # Whatever the system says of a file that nobody thought of: a name too long, a folder that is closed.
+            print(f"pixelwise: The system refuses {error.filename}: {error.strerror}.", file=sys.stderr)
+            sys.exit(2)
         if isinstance(error, BrokenPipeError):  # whoever read it has seen enough
             sys.exit(1)
         print(f"pixelwise: standard output cannot be written to: {error.strerror or error}.", file=sys.stderr)

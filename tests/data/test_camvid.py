@@ -44,6 +44,12 @@ def test_the_layout_is_recognised_and_its_splits_told(root: Path):
         open_dataset("camvid", root, "test")
 
 
+def test_classes_that_are_stated_are_not_camvids(root: Path):
+    (root / "dataset.yaml").write_text("names: [" + ", ".join(f"c{i}" for i in range(12)) + "]\n")
+    assert recognise(root) == "folder"
+    assert open_dataset("folder", root, "train")[0].mask.tolist() == MASK.tolist()
+
+
 def test_a_value_beyond_the_classes_is_refused(root: Path, save_picture: SavePicture):
     save_picture(root / "valannot" / "0016E5_1.png", np.full((2, 3), 12, dtype=np.uint8))
     with pytest.raises(MaskError, match=r"0016E5_1\.png holds values .*: 12 \("):

@@ -151,7 +151,8 @@ def test_polygons_by_hand():
         ({"category_id": 3, "segmentation": {"size": [4, 6], "counts": "P"}}, "end inside a number"),
         ({"category_id": 3, "segmentation": {"size": [6, 4], "counts": [24]}}, r"of the size \[6, 4\]"),
         ({"category_id": 3, "segmentation": []}, "a box but no outline"),
-        ({"category_id": 3}, "segmentation"),
+        ({"category_id": 3}, "a box but no outline under `segmentation`"),
+        ({"category_id": 3, "segmentation": None}, "a box but no outline"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_with_the_photos_name(write: Any, annotation: dict[str, Any], said: str):
@@ -243,6 +244,14 @@ def test_the_only_file_is_divided_whatever_it_is_called(write: Any):
     assert training_splits("coco_json", root) == ("train", "val")
     train, val, whole = (open_dataset("coco_json", root, split).ids for split in ("train", "val", "default"))
     assert (len(train), len(val), sorted([*train, *val])) == (8, 2, sorted(whole))
+
+
+def test_cvats_own_subsets_are_capitalised(write: Any):
+    root = write(annotated(photos=10), at="annotations/instances_Train.json")
+    assert splits("coco_json", root) == ["Train", "train", "val"]
+    write(annotated(photos=2), at="annotations/instances_Validation.json")
+    assert training_splits("coco_json", root) == ("Train", "Validation")
+    assert len(open_dataset("coco_json", root, "Train")) == 10
 
 
 def test_tests_are_not_learned_from_and_a_macs_hidden_files_are_none(write: Any):

@@ -58,6 +58,26 @@ def test_lists_of_ones_own_stay_as_they_are(root: Path):
     assert list(open_dataset("cvat", root, "val").ids) == ["photo0"]
 
 
+def test_cvats_own_subsets_are_capitalised(root: Path):
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "default.txt").rename(lists / "Train.txt")
+    (lists / "Validation.txt").write_text("photo0\n")
+    assert splits("cvat", root) == ["Train", "Validation"]
+    assert training_splits("cvat", root) == ("Train", "Validation")
+    (lists / "Validation.txt").rename(lists / "Test.txt")
+    assert splits("cvat", root) == ["Test", "Train", "train", "val"]
+    assert training_splits("cvat", root) == ("train", "val")
+
+
+def test_a_list_of_tests_alone_is_not_learned_from(root: Path):
+    lists = root / "ImageSets" / "Segmentation"
+    for name in ("test", "Test"):
+        next(lists.iterdir()).rename(lists / f"{name}.txt")
+        assert splits("cvat", root) == [name]
+        with pytest.raises(DataError, match=f"has the splits {name}; training needs"):
+            training_splits("cvat", root)
+
+
 def test_a_colour_that_is_no_label_is_named_with_its_share(root: Path, save_picture: SavePicture):
     wrong = MASK.copy()
     wrong[0, 1:] = (9, 9, 9)

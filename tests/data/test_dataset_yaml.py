@@ -97,6 +97,7 @@ def test_names_may_be_numbered(tmp_path: Path) -> None:
         ("splits: {val: []}", r"`splits\.val` has to be a list"),
         ("splits: {val: [a], train: [a, b]}", "`splits` names 'a' twice"),
         ("mapping: {[1, 2]: a}", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
     ],
 )
 def test_a_mistake_is_said_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
@@ -109,6 +110,8 @@ def test_a_class_that_is_not_named_is_said(tmp_path: Path) -> None:
     stated = read_description(state(tmp_path, "names: [background, car]\nmapping: {0: background, 1: cart}"))
     with pytest.raises(DataError, match="'cart', which is no class; did you mean car"):
         stated_encoding(stated)
+    with pytest.raises(DataError, match="gives no value to a class"):
+        stated_encoding(read_description(state(tmp_path, "mapping: {0: ignore, 255: ignore}")))
     with pytest.raises(DataError, match="both ids and names"):
         stated_encoding(read_description(state(tmp_path, "mapping: {0: background, 1: 1}")))
     with pytest.raises(DataError, match=r"dataset\.yaml: ignore_index is 1"):

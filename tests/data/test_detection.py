@@ -163,6 +163,24 @@ def test_grey_ids_beside_ids_with_a_palette_are_refused(tmp_path: Path) -> None:
     comes_back(paths := grey + indexed, maps, found(paths))
 
 
+def test_grey_ids_beside_colours_are_refused(tmp_path: Path) -> None:
+    maps = scenes(3)
+    coloured = [np.array(PLAIN, np.uint8)[ids] for ids in maps[1:]]
+    with pytest.raises(
+        DataError, match=r"005\.png is grey and .*000\.png in colour; the grey values 0 to 2 seem to be"
+    ):
+        found(save(tmp_path / "ids", [*coloured, maps[0]]))
+    black = np.zeros_like(maps[0])
+    by_colour = [np.array([0, 2, 1], np.uint8)[ids] for ids in maps[1:]]
+    comes_back(save(tmp_path / "black", [*coloured, black]), [*by_colour, black])
+
+
+def test_what_is_ignored_is_no_class(tmp_path: Path) -> None:
+    known = KnownClasses(("road", "car", "tree"), None, "dataset.yaml", stated=True)
+    with pytest.raises(DataError, match=r"`ignore_index` is 0, which is the id of road\. .*`\{0: ignore, 1: tree\}`"):
+        found(save(tmp_path, scenes(4)), known, ignore_index=0)
+
+
 def test_colours_are_classes_black_first(tmp_path: Path) -> None:
     maps = scenes(5)
     order = np.argsort([r << 16 | g << 8 | b for r, g, b in PLAIN]).argsort().astype(np.uint8)
@@ -187,6 +205,9 @@ def test_the_opacity_counts_where_the_colour_is_constant(tmp_path: Path) -> None
     red = [np.dstack([np.full_like(ids, 200), ids * 0, ids * 0, ids * 255]) for ids in maps]
     finding = comes_back(save(tmp_path, red), maps)
     assert finding.encoding.kind == "alpha"
+    assert (
+        "the opacity of 5 of them was left aside" in found(save(tmp_path / "some", [*red[1:], maps[0]])).encoding.reason
+    )
     with pytest.raises(MaskError, match="no opacity"):
         finding.encoding.decode(save(tmp_path, [maps[0]])[0])
 
@@ -401,6 +422,14 @@ def test_a_colour_table_maps_and_names_and_its_void_is_not_labelled(tmp_path: Pa
     finding = comes_back(paths, [(ids.astype(int) - 1) % 256 for ids in maps], found(paths, known))
     assert finding.classes.names == ("Road", "Sky", "Car")
     assert "colours of class_dict.csv; Void is not labelled" in finding.encoding.reason
+
+
+def test_classes_that_share_a_colour_are_not_told_by_it(tmp_path: Path) -> None:
+    paths = save(tmp_path, [np.array(PLAIN, np.uint8)[ids] for ids in scenes(2)])
+    for colours in ((PLAIN[0], PLAIN[0]), (PLAIN[0], PLAIN[1], PLAIN[1])):
+        names = ("a", "b", "c")[: len(colours)]
+        with pytest.raises(DataError, match=r"gives the colour .* to several classes"):
+            found(paths, KnownClasses(names, colours, "dataset.yaml", stated=True))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+import unicodedata
 from functools import cache
 from pathlib import Path
 
@@ -121,6 +123,19 @@ def test_folders_without_splits(tmp_path: Path, image: str, label: str) -> None:
     assert {split: len(ids) for split, ids in found.items()} == {"train": 5, "val": 1}
     assert recognise(root) == "folder"
     assert describe_folder(root).unpaired == ()
+
+
+def test_a_mask_may_differ_from_its_photo_in_case_and_in_how_accents_are_written(tmp_path: Path) -> None:
+    names = ["Caf\u00e9", "NA\u00cfVE", "\u00fcber", "plain", "Plain"]
+    for number, name in enumerate(names):
+        photo(tmp_path / "images" / f"{name}.JPG", number)
+        other = name if name in ("plain", "Plain") else unicodedata.normalize("NFD", name.lower())  # as a Mac has it
+        mask(tmp_path / "masks" / f"{other}.png", number)
+    found = describe_folder(tmp_path)
+    assert found.unpaired == ()
+    pairs = [pair for group in found.splits.values() for pair in group]
+    assert sorted(pair.id for pair in pairs) == sorted(names)
+    assert {(pair.image.stem, pair.mask.stem) for pair in pairs} > {("plain", "plain"), ("Plain", "Plain")}
 
 
 def test_drive_is_read_by_its_manual_labels_and_not_by_its_fields_of_view(tmp_path: Path) -> None:
@@ -328,6 +343,14 @@ def test_a_stated_folder_has_to_be_there(tmp_path: Path, text: str, message: str
     pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
     (tmp_path / "dataset.yaml").write_text(text)
     with pytest.raises(DataError, match=message):
+        describe_folder(tmp_path)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="any pattern is one since Python 3.13")
+def test_a_stated_pattern_has_to_be_one(tmp_path: Path) -> None:
+    pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
+    (tmp_path / "dataset.yaml").write_text("images: '**images/*'\nmasks: masks\n")
+    with pytest.raises(DataError, match=r"names \*\*images/\* under `images`, which is no pattern"):
         describe_folder(tmp_path)
 
 

@@ -236,6 +236,17 @@ def test_a_saved_dataset_that_is_cut_short(tmp_path: Path) -> None:
         open_dataset("huggingface", tmp_path, "train")
 
 
+def test_lists_of_nothing_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text('{"splits": 5}')
+    with pytest.raises(DataError, match=r"dataset_dict\.json lists no `splits`"):
+        splits("huggingface", tmp_path)
+    (tmp_path / "dataset_dict.json").unlink()
+    (tmp_path / "dataset_info.json").write_text("{}")
+    (tmp_path / "state.json").write_text('{"_data_files": [], "_split": "train"}')
+    with pytest.raises(DataError, match="lists no file of rows"):
+        open_dataset("huggingface", tmp_path, "train")
+
+
 def test_without_pyarrow_one_sentence_says_what_to_install(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", rows_of(crops(3)))
     code = (

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from conftest import SavePicture
-from pixelwise.data import open_dataset, recognise, splits
+from pixelwise.data import open_dataset, recognise, splits, training_splits
 from pixelwise.errors import DataError, MaskError
 
 
@@ -71,6 +71,8 @@ def test_a_mask_lies_at_its_box(write: Any):
     assert mask_of(write(inside)) == [[0] * 6, [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1], [0] * 6]
     outside = shape("leaf", [[5, 3], [7, 5]], "mask", mask=png([[True, True], [True, True]]))
     assert np.argwhere(mask_of(write(outside))).tolist() == [[3, 5]]
+    before = shape("leaf", [[-1, -1], [0, 0]], "mask", mask=png([[True, True], [True, False]]))
+    assert not np.any(mask_of(write(before)))  # the corner that is not set alone lies in the photo
 
 
 def test_labelmes_own_labels_mean_what_they_say(write: Any):
@@ -135,6 +137,40 @@ def test_a_flat_folder_is_divided_and_folders_are_splits(write: Any):
     for name, only in (("train", "a"), ("val", "b")):
         dataset = open_dataset("labelme", root, name)
         assert (list(dataset.ids), dataset.classes.names) == ([only], ("background", "bus", "car"))
+
+
+@pytest.mark.parametrize("folder", ["val", "valid", "validation"])
+def test_a_folder_for_validation_is_one_whatever_it_is_called(write: Any, folder: str):
+    for i in range(3):
+        root = write(shape("car", SQUARE), name=f"train/a{i}")
+    write(shape("car", SQUARE), name=f"{folder}/b")
+    assert training_splits("labelme", root) == ("train", folder)
+    assert [len(open_dataset("labelme", root, name)) for name in ("train", folder)] == [3, 1]
+
+
+def test_photos_without_a_json_file_are_told(write: Any, save_picture: SavePicture):
+    for i in range(5):
+        root = write(shape("car", SQUARE), name=f"p{i}")
+    write(shape("car", SQUARE), name="renamed", imagePath="p0.jpg")
+    dataset = open_dataset("labelme", root, "train")
+    assert (list(dataset.unpaired), dataset.finding) == ([], "")  # type: ignore[attr-defined]
+    save_picture(root / "forgotten.jpg", np.full((4, 6, 3), 90, dtype=np.uint8))
+    for split in ("train", "val"):
+        dataset = open_dataset("labelme", root, split)
+        assert dataset.unpaired == [root / "forgotten.jpg"]  # type: ignore[attr-defined]
+        assert dataset.finding.startswith("1 photo without a JSON file left out: ")  # type: ignore[attr-defined]
+
+
+def test_labels_for_each_object_are_too_many_classes(write: Any):
+    root = write(*(shape(f"car {i}", SQUARE) for i in range(255)))
+    with pytest.raises(DataError, match="has 255 labels, such as 'car 0'; at most 254 can be classes"):
+        open_dataset("labelme", root, "train")
+    assert len(open_dataset("labelme", write(*(shape(f"car {i}", SQUARE) for i in range(254))), "train").classes) == 255
+
+
+def test_blanks_around_a_label_make_no_class(write: Any):
+    root = write(shape("car ", SQUARE), shape(" car", SQUARE))
+    assert open_dataset("labelme", root, "train").classes.names == ("background", "car")
 
 
 @pytest.mark.parametrize(

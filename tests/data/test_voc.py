@@ -109,6 +109,30 @@ def test_the_layout_is_recognised_by_its_folders(root: Path):
         recognise(root)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dataset.yaml", "names: [background, crack, rust]\n"),
+        ("class_names.txt", "_background_\ncrack\nrust\n"),
+    ],
+)
+def test_ones_own_classes_in_vocs_folders_are_not_vocs(root: Path, save_picture: SavePicture, name: str, text: str):
+    for photo in COLOURS:
+        save_picture(root / "SegmentationClass" / f"{photo}.png", np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8))
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("two\n")
+    (root / name).write_text(text)
+    assert recognise(root) == "folder"
+    dataset = open_dataset("folder", root, "train")
+    assert dataset.classes.names[1:] == ("crack", "rust")
+    assert [list(open_dataset("folder", root, split).ids) for split in ("train", "val")] == [["two"], ["one"]]
+
+
+def test_a_list_of_vocs_own_classes_makes_no_difference(root: Path):
+    names = [name.replace(" ", "") for name in VOC.names[1:]]
+    (root / "classes.txt").write_text("\n".join(["_background_", *names, "void"]) + "\n")
+    assert recognise(root) == "voc"
+
+
 def test_masks_of_sbd_are_read_where_voc_has_none(root: Path, save_picture: SavePicture):
     for name in COLOURS:
         save_picture(root / "SegmentationClassAug" / f"{name}.png", np.full((2, 3), 7, dtype=np.uint8))

@@ -87,3 +87,10 @@ def test_shares_are_of_labelled_pixels(tmp_path: Path):
     (split,) = folder.examined().splits
     assert split.shares.tolist() == [0, 1 / 3, 2 / 3]
     assert split.photos_with.tolist() == [0, 1, 1]
+
+
+def test_splits_may_be_capitalised(tmp_path: Path):
+    folder = Folder(tmp_path)
+    folder.fill("Train", range(6))
+    folder.fill("Validation", range(6, 9))
+    assert folder.examined().findings == ()

@@ -74,6 +74,14 @@ def test_nothing_examined_is_2(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_system_refuses_is_one_sentence(tmp_path: Path):
+    root = voc(tmp_path / "data")
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("x" * 300 + "\n")
+    _, err = pixelwise("doctor", root, cwd=tmp_path, status=2)
+    assert err.startswith(f"pixelwise: The system refuses {root}")
+    assert err.endswith(": File name too long.\n")
+
+
 def test_the_summary_is_at_most_80_columns_wide(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

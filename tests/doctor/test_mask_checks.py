@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from broken import SIZE, Folder, blob, of_kind, sound
+from broken import SIZE, Folder, blob, crop, of_kind, save, sound
 
+from pixelwise.doctor import examine, open_all
 from pixelwise.doctor.findings import IGNORED, ONLY_BACKGROUND, SAME_MASK, SINGLE_CLASS, UNLIKE, Kind
 
 
@@ -37,6 +39,24 @@ def test_a_mask_that_different_photos_share_is_told_once(tmp_path: Path):
     (finding,) = of_kind(folder.examined(), SAME_MASK)
     assert finding.files == tuple(paths)
     assert finding.sentence.endswith("3 photos share it.")
+
+
+def test_masks_out_of_one_file_are_told_by_their_photos(tmp_path: Path):
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.png", crop(number))
+    box = [[10, 10, 40, 10, 40, 40, 10, 40]]
+    content = {
+        "images": [{"id": i, "file_name": f"{i}.png", "height": SIZE[0], "width": SIZE[1]} for i in range(4)],
+        "annotations": [{"image_id": i, "category_id": 1, "segmentation": box} for i in (2, 3)],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    diagnosis = examine(open_all("coco_json", tmp_path).datasets)
+    empty = [finding.sentence_in(tmp_path) for finding in of_kind(diagnosis, ONLY_BACKGROUND)]
+    assert sorted(empty) == [f"annotation of {i}.png in coco.json holds nothing but background." for i in (0, 1)]
+    (same,) = of_kind(diagnosis, SAME_MASK)
+    first, second = (f"annotation of {i}.png in coco.json" for i in (3, 2))  # 2 is drawn for val
+    assert same.sentence_in(tmp_path) == f"{first} is the same as {second}, but their photos differ."
 
 
 def test_the_same_photo_with_the_same_mask_shares_it_rightly(tmp_path: Path):

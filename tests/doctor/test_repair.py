@@ -143,11 +143,14 @@ def test_what_splits_share_rightly_is_stored_once_in_the_smallest(tmp_path: Path
     assert done.changes[-1] == "trainval: 5 photos that another split has, too, are stored there."
 
 
-def test_the_copy_is_read_as_the_dataset_whatever_its_classes_and_splits_are_called(tmp_path: Path):
+@pytest.mark.parametrize("names", [("void", "road", "car"), ("cat \U0001f431", "no", "\u85ae")])
+def test_the_copy_is_read_as_the_dataset_whatever_its_classes_and_splits_are_called(
+    tmp_path: Path, names: tuple[str, ...]
+):
     folder = Folder(tmp_path / "data")
     for number, split in enumerate(("train", "val-small", "holdout")):
         folder.fill(split, range(2 * number, 2 * number + 2))
-    void = ClassTable(("void", "road", "car"), CLASSES.colours)  # not to be taken for "not labelled"
+    void = ClassTable(names, CLASSES.colours)  # not to be taken for "not labelled"
     datasets = folder.datasets()
     for dataset in datasets:
         dataset.classes = void

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pixelwise.data.class_names import is_void, read_class_file
 from pixelwise.data.encoding import Encoding, Key, Kind, key_text
 from pixelwise.errors import DataError, PixelwiseError, did_you_mean
 from pixelwise.labels import ClassTable, Colour
@@ -53,6 +54,25 @@ class Stated:
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+def states_own_classes(root: Path, usual: ClassTable) -> bool:
+    """Whether classes are stated in a folder that need not be those which its layout is known for.
+
+    Args:
+        root: with a `dataset.yaml`, whatever that states, or a list of classes with others than the usual.
+        usual: those of the layout.
+    """
+    if (root / FILE_NAME).is_file():
+        return True
+    listed = read_class_file(root)
+    names = () if listed is None else (name for name in listed.names if not is_void(name))
+    return not {_letters(name) for name in names} <= {_letters(name) for name in usual.names}
+
+
+def _letters(name: str) -> str:
+    """A name by its letters alone: lists write "tvmonitor", "tv/monitor" and "_background_"."""
+    return "".join(filter(str.isalpha, name.lower()))
+
+
 def read_description(root: Path) -> Stated:
     """Read the `dataset.yaml` of a folder; nothing is stated where there is none.
 
@@ -68,7 +88,7 @@ def read_description(root: Path) -> Stated:
         return Stated(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if raw is None:
         return Stated(path)
@@ -260,6 +280,9 @@ def stated_encoding(stated: Stated) -> tuple[Encoding, tuple[str, ...]]:
         if named:
             raise DataError(f"{stated.path}: `mapping` gives both ids and names; state `names`, or use one of them.")
         names = tuple("background" if i == 0 else f"class {i}" for i in range(max(numbers) + 1))
+
+    if not names:
+        raise DataError(f"{stated.path}: `mapping` gives no value to a class, only to ignore; name the classes.")
 
     def number(target: str | int) -> int:
         if target in (_IGNORE, stated.ignore_index):

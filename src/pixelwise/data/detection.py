@@ -307,6 +307,13 @@ def _by_colour(asked: Asked) -> Finding:
 
 def _by_known_colours(asked: Asked, known: KnownClasses, colours: tuple[Colour, ...]) -> Finding | None:
     """By the colours that a file names; None where they are not those of the masks."""
+    twice = next((colour for colour in colours if colours.count(colour) > 1), None)
+    if twice is not None:
+        raise asked.doubt(
+            f"{known.source} gives the colour {key_text('colour', twice)} to several classes, and the masks tell them "
+            "by their colours.",
+            "`colours:` that differ",
+        )
     names = [name for name in known.names if not is_void(name)]
     ids = {name: at for at, name in enumerate(names)}
     pairs: list[tuple[Key, int]] = [

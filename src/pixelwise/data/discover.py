@@ -285,7 +285,10 @@ def _stated(root: Path, where: str, key: str) -> list[Place]:
         raise DataError(f"There is no folder {base}, which {yaml} names under `{key}`.")
     found = find_images(base, recursive=True)
     if len(fixed) < len(parts):
-        fitting = set(root.glob(where))  # files, or folders of them
+        try:
+            fitting = set(root.glob(where))  # files, or folders of them
+        except ValueError as error:
+            raise DataError(f"{yaml} names {where} under `{key}`, which is no pattern ({error}).") from error
         found = [path for path in found if not fitting.isdisjoint((path, *path.parents))]
     if not found:
         raise DataError(f"No picture lies in {root / where}, which {yaml} names under `{key}`.")
@@ -298,7 +301,7 @@ def _with_lists(root: Path, found: Found) -> Found:
         return found
     lists = {
         canonical_split(path.stem): path
-        for directory in (root, root / "splits")
+        for directory in (root, root / "splits", root / "ImageSets" / "Segmentation")
         for path in sorted(directory.glob("*.txt"))
         if path.stem.lower() in _SPLIT_WORDS
     }

@@ -99,6 +99,13 @@ def made(
         raise DataError(f"The masks hold a single class beside what is not labelled: {reason}.")
     encoding = Encoding(kind, tuple(mapping.items()), rest, tolerance, asked.ignore_index, reason)
     colours = known.colours if known is not None and known.colours is not None and list(known.names) == names else None
+    if asked.ignore_index < len(names):
+        void = asked.ignore_index
+        example = f"`{{{void}: ignore, {void + 1}: {names[-1]}}}`"
+        raise DataError(
+            f"{asked.yaml}: `ignore_index` is {void}, which is the id of {names[void]}. If {void} in the masks "
+            f"means not labelled, leave it out and state `mapping:`, such as {example}, with a line for each value."
+        )
     return Finding(encoding, ClassTable(tuple(names), colours or _colours(asked, mapping, names), asked.ignore_index))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,10 @@ Key = tuple[str, ...]
 def match(photos: Sequence[Placed], masks: Sequence[Placed]) -> Matched:
     """Pair photos and masks of two folders.
 
-    By equal names; of what is left by names without endings such as `_mask` and `_training`; of what is left by names
-    without the beginning and the ending that all files of their folder share, which are cut at a word's border and
-    never within a number. Files of different splits are no pair, unless only photos, or only masks, are divided.
+    By equal names; of what is left by names that differ in case alone; of what is left by names without endings such as
+    `_mask` and `_training`; of what is left by names without the beginning and the ending that all files of their
+    folder share, which are cut at a word's border and never within a number. Files of different splits are no pair,
+    unless only photos, or only masks, are divided.
 
     Raises:
         DataError: a photo fits several masks, or a mask several photos.
@@ -66,6 +68,7 @@ def match(photos: Sequence[Placed], masks: Sequence[Placed]) -> Matched:
     shared_by_photos, shared_by_masks = _shared_parts(photos), _shared_parts(masks)
     steps: tuple[tuple[Callable[[Placed], str], Callable[[Placed], str]], ...] = (
         (_stem, _stem),
+        (_folded, _folded),
         (_stem, _bare_mask),
         (_bare_photo, _bare_mask),
         (lambda photo: _cut(photo, shared_by_photos), lambda mask: _cut(mask, shared_by_masks)),
@@ -133,7 +136,11 @@ def _sorted(pairs: list[tuple[str, Placed, Placed]], unpaired: list[Path]) -> Ma
 
 
 def _stem(place: Placed) -> str:
-    return place.path.stem
+    return unicodedata.normalize("NFC", place.path.stem)  # a Mac may have written the accents as letters of their own
+
+
+def _folded(place: Placed) -> str:
+    return _stem(place).casefold()
 
 
 def _id(place: Placed) -> str:

@@ -63,13 +63,13 @@ class Pairs:
     def __getitem__(self, index: int) -> Sample:
         image = read_image(self.image_paths[index]).pixels
         mask = self.mask(index)
-        check_size(mask, image, name=self._mask_name(index))
+        check_size(mask, image, name=self.mask_name(index))
         return Sample(image=image, mask=mask, id=self.ids[index])
 
     def mask(self, index: int) -> NDArray[np.uint8]:
         """The mask alone, uint8 (H, W) class ids or `classes.ignore_index`; quicker than the whole sample."""
         mask = self.unchecked_mask(index)
-        check_labels(mask, self.classes, name=self._mask_name(index))
+        check_labels(mask, self.classes, name=self.mask_name(index))
         return mask
 
     def unchecked_mask(self, index: int) -> NDArray[np.uint8]:
@@ -86,8 +86,8 @@ class Pairs:
         strangers = (mask >= len(self.classes)) & (mask != ignored)
         return np.where(strangers, np.uint8(ignored), mask), strangers
 
-    def _mask_name(self, index: int) -> str:
-        """What messages call the mask: its file."""
+    def mask_name(self, index: int) -> str:
+        """What messages call the mask: its file, or what of a file of many it is."""
         return str(self.mask_paths[index])
 
     def _decode(self, index: int) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.sample import Dataset
-from pixelwise.data.splits import TRAIN_SPLITS, VAL_SPLITS
+from pixelwise.data.splits import TRAIN_SPLITS, VAL_SPLITS, find_split
 from pixelwise.errors import DataError, did_you_mean
 
 
@@ -102,7 +102,7 @@ def training_splits(layout: str, root: Path) -> tuple[str, str]:
         DataError: there is no such layout or directory, or it lacks one of the two.
     """
     there = splits(layout, root)
-    train, val = (next((name for name in names if name in there), None) for names in (TRAIN_SPLITS, VAL_SPLITS))
+    train, val = (find_split(there, names) for names in (TRAIN_SPLITS, VAL_SPLITS))
     if train is None or val is None:
         raise DataError(
             f"{root} has the splits {', '.join(there) or 'none'}; training needs `train` and `val`. Name those to use "

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
 TRAIN_SPLITS = ("train", "training")
 VAL_SPLITS = ("val", "valid", "validation")
-"""What splits to learn from, and to choose the best weights on, are called, in the order of preference."""
+"""What splits to learn from, and to choose the best weights on, are called, in the order of preference;
+some tools capitalise them."""
+
+
+def find_split(there: Collection[str], wanted: Sequence[str]) -> str | None:
+    """The first of the wanted splits that there is, be it capitalised; a plain `train` goes before `Train`."""
+    by_name = {name.lower(): name for name in sorted(there)}
+    return next((by_name[name] for name in wanted if name in by_name), None)
+
+
+def whole_split(there: Collection[str]) -> str:
+    """The split that is divided where there is none for validation: the one to learn from, or the only one.
+
+    One that is there for tests is none; it is `train` then, whether that is there or not.
+    """
+    only = next(iter(there)) if len(there) == 1 else "train"
+    return find_split(there, TRAIN_SPLITS) or ("train" if only.lower() == "test" else only)
 
 
 def hold_out(
@@ -57,6 +73,6 @@ def with_validation(
         group: as for `hold_out`.
     """
     complete = {name: list(ids) for name, ids in lists.items()}
-    if len(complete.get(whole, ())) > 1 and not any(name in complete for name in VAL_SPLITS):
+    if len(complete.get(whole, ())) > 1 and find_split(complete, VAL_SPLITS) is None:
         complete["train"], complete["val"] = hold_out(complete[whole], group=group)
     return complete

@@ -19,6 +19,7 @@ ALWAYS_READ, READ_BYTES = 400, 32 << 20
 """Of more masks than these many, and these many bytes together, a seeded sample is read: a few seconds' work."""
 
 _GREY = 0x010101
+_FEW_COLOURS = 64  # more are smear
 
 Keys = NDArray[np.uint32]
 """Stored values, or colours packed as 0xRRGGBB."""
@@ -202,16 +203,16 @@ def _steps(values: NDArray[Any]) -> tuple[int, int]:
 
 
 def _combined(files: list[FileTally], notes: list[str]) -> Survey:
-    if all(file.alpha is not None for file in files):
+    opacity = [file.alpha for file in files if file.alpha is not None]
+    if opacity and len((total := Tally.total(opacity)).keys) > 1:
         constant = {tuple(file.all.keys.tolist()) for file in files}
-        opacity = [file.alpha for file in files if file.alpha is not None]
-        total = Tally.total(opacity)
-        if len(constant) == 1 and len(next(iter(constant))) == 1 and len(total.keys) > 1:
+        if len(opacity) == len(files) and len(constant) == 1 and len(next(iter(constant))) == 1:
             read = [FileTally(f.name, False, t, t, (0, 0), None, None) for f, t in zip(files, opacity, strict=True)]
             return Survey("alpha", read, total, total, notes=tuple(notes))
-        if len(total.keys) > 1:
-            notes.append("their opacity was left aside")
+        some = f"the opacity of {len(opacity)} of them" if len(opacity) < len(files) else "their opacity"
+        notes.append(f"{some} was left aside")
     _check_palettes(files)
+    _check_colours(files)
     palette = _common_palette(files)
     if any(file.colour for file in files) or palette is None:
         files = [_in_colour(file) for file in files]
@@ -235,6 +236,21 @@ def _check_palettes(files: list[FileTally]) -> None:
             f"{grey[0].name} is grey and {indexed[0].name} has a palette; the grey values may be its ids, or colours. "
             "If they are ids, state `mapping:` in dataset.yaml, such as `{0: background, 1: road}`; else save all "
             "masks in one way."
+        )
+
+
+def _check_colours(files: list[FileTally]) -> None:
+    """Refuse grey masks that seem to hold ids beside ones in a few colours: as colours they would all be black."""
+    grey = [file for file in files if file.palette is None and not file.colour]
+    coloured = [file for file in files if file.colour]
+    if not grey or not coloured:
+        return
+    values, colours = (Tally.total([file.all for file in some]).keys for some in (grey, coloured))
+    like_ids = 0 < values[-1] < len(colours) <= _FEW_COLOURS
+    if like_ids and not np.isin(values * np.uint32(_GREY), colours).all():
+        raise DataError(
+            f"{grey[0].name} is grey and {coloured[0].name} in colour; the grey values {values[0]} to {values[-1]} "
+            "seem to be class ids. Save all masks in one way."
         )
 
 

@@ -64,6 +64,7 @@ class MaskFacts:
     """A mask.
 
     Attributes:
+        name: what messages call it.
         size: height and width, in pixels.
         counts: int64 (256,), pixels of each value.
         digest: of its pixels and size.
@@ -72,6 +73,7 @@ class MaskFacts:
             among those that are ignored.
     """
 
+    name: str
     size: tuple[int, int]
     counts: NDArray[np.int64]
     digest: bytes
@@ -155,7 +157,7 @@ def _mask_facts(dataset: Pairs, index: int) -> MaskFacts | Fault:
         return Fault(not dataset.mask_paths[index].is_file(), str(error))
     # bincount makes 64-bit numbers of what it counts, so not of a large mask as a whole.
     counts = sum((np.bincount(rows.ravel(), minlength=256) for rows in _strips(mask)), np.zeros(256, np.int64))
-    return MaskFacts(mask.shape, counts, _digest(mask), _border(mask), strangers)
+    return MaskFacts(dataset.mask_name(index), mask.shape, counts, _digest(mask), _border(mask), strangers)
 
 
 def _strips(mask: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

@@ -64,7 +64,7 @@ def wrong_sizes(splits: Splits) -> list[Finding]:
         for pair, photo in split.photos:
             if isinstance(pair.mask, Fault) or pair.mask.size == photo.size:
                 continue
-            sizes = f"{pair.mask_path} is {_size(pair.mask.size)} pixels, but its photo is {_size(photo.size)}"
+            sizes = f"{pair.mask.name} is {_size(pair.mask.size)} pixels, but its photo is {_size(photo.size)}"
             sentence = f"{sizes}{_why_swapped(pair, photo)}."
             findings.append(_about(pair, SIZE, "error", split, sentence, mask_first=True))
     return findings
@@ -88,7 +88,7 @@ def unknown_labels(splits: Splits) -> list[Finding]:
             shown = [f"{value} ({strangers[value] / total:.2%})" for value in values[:_MOST_VALUES]]
             more = f" and {len(values) - _MOST_VALUES} more" if len(values) > _MOST_VALUES else ""
             sentence = (
-                f"{pair.mask_path} holds {', '.join(shown)}{more}, which is neither a class id "
+                f"{mask.name} holds {', '.join(shown)}{more}, which is neither a class id "
                 f"(0 to {len(split.classes) - 1}) nor {split.classes.ignore_index} for ignore."
             )
             findings.append(_about(pair, LABELS, "error", split, sentence, mask_first=True))

@@ -88,7 +88,8 @@ UNPAIRED = Kind("unpaired", "files without a partner", "They are left out: label
 TURNED = Kind(
     "turned",
     "photos that are stored turned, with an EXIF orientation",
-    "None in pixelwise, which turns them; a tool that does not will see the mask at right angles to the photo.",
+    "None in pixelwise, which turns them, if their masks are upright: of square photos, and of those upside down, no "
+    "size tells. A tool that does not turn them will see the mask at right angles to the photo.",
 )
 EXIF = Kind("exif", "photos with damaged EXIF data", "If the photo was to be turned, it no longer is.")
 STORAGE = Kind("storage", "photos that are stored oddly", "None, if you know of it.")

@@ -33,29 +33,30 @@ def plain_masks(splits: Sequence[SplitFacts]) -> list[Finding]:
             else:
                 kind, what = SINGLE_CLASS, f"holds no class but {name}"
             findings.append(
-                Finding(kind, severity, split.name, (pair.mask_path,), f"{pair.mask_path} {what}.", (pair.place,))
+                Finding(kind, severity, split.name, (pair.mask_path,), f"{mask.name} {what}.", (pair.place,))
             )
     return findings
 
 
 def shared_masks(splits: Sequence[SplitFacts]) -> list[Finding]:
     """Masks that are the same to the pixel, though their photos differ and the masks are not of one value only."""
-    owners: dict[bytes, list[tuple[SplitFacts, PairFacts]]] = defaultdict(list)
+    owners: dict[bytes, list[tuple[SplitFacts, PairFacts, MaskFacts]]] = defaultdict(list)
     for split in splits:
         for pair, mask in split.masks:
             if np.count_nonzero(mask.counts) > 1 and isinstance(pair.photo, PhotoFacts):
-                owners[mask.digest].append((split, pair))
+                owners[mask.digest].append((split, pair, mask))
     findings = []
     for group in owners.values():
-        by_photo = {_photo_of(pair): (split, pair) for split, pair in reversed(group)}
+        by_photo = {_photo_of(pair): (split, pair, mask) for split, pair, mask in reversed(group)}
         if len(by_photo) < 2:
             continue
         different = [*by_photo.values()][::-1]
-        paths = tuple(pair.mask_path for _, pair in different)
-        sentence = f"{paths[0]} is the same as {paths[1]}, but their photos differ"
+        paths = tuple(pair.mask_path for _, pair, _ in different)
+        (split, _, mask), (_, _, other) = different[:2]
+        sentence = f"{mask.name} is the same as {other.name}, but their photos differ"
         sentence += f"; {len(paths)} photos share it." if len(paths) > 2 else "."
-        places = tuple(pair.place for _, pair in different[:2])
-        findings.append(Finding(SAME_MASK, "warning", different[0][0].name, paths, sentence, places))
+        places = tuple(pair.place for _, pair, _ in different[:2])
+        findings.append(Finding(SAME_MASK, "warning", split.name, paths, sentence, places))
     return findings
 
 
@@ -79,11 +80,11 @@ def unlike_masks(splits: Sequence[SplitFacts]) -> list[Finding]:
             share = np.clip(shares[:, index], _LITTLE, 1 - _LITTLE)
             scores[f"the share of {name}"] = _modified_z(np.log(share / (1 - share)))
     findings = []
-    for number, (split, pair, _) in enumerate(masks):
+    for number, (split, pair, mask) in enumerate(masks):
         what = max(scores, key=lambda name: abs(float(scores[name][number])))
         score = float(scores[what][number])
         if abs(score) >= _UNLIKE_FROM:
-            sentence = f"{pair.mask_path}: {what} is far {'above' if score > 0 else 'below'} the others'."
+            sentence = f"{mask.name}: {what} is far {'above' if score > 0 else 'below'} the others'."
             findings.append(Finding(UNLIKE, "note", split.name, (pair.mask_path,), sentence, (pair.place,)))
     return findings
 

@@ -21,7 +21,7 @@ from pixelwise.doctor.facts import Fault, PairFacts
 from pixelwise.doctor.findings import Advance, Place
 from pixelwise.doctor.survey import SplitFacts, rank
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.files import is_there, making_directory, write_atomically
+from pixelwise.files import is_there, making_directory, write_atomically, write_text
 from pixelwise.images import read_image
 from pixelwise.masks import write_mask
 from pixelwise.render import write_picture
@@ -127,11 +127,13 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
     photos, masks = (out / kind / _folder(split.name) for kind in ("images", "masks"))
     if mask.shape != photo.pixels.shape[:2] and photo.orientation >= 5:
         mask = turn_upright(mask, photo.orientation)
-        changes.append(f"{pair.mask_path} turned like its photo.")
+        changes.append(f"{dataset.mask_name(pair.place.index)} turned like its photo.")
     if mask.shape != photo.pixels.shape[:2]:
         return [f"{pair.photo_path} left out of {split.name}: its mask has another size, for no known reason."], False
     if strangers.any():
-        changes.append(f"{pair.mask_path}: {np.count_nonzero(strangers)} pixels of no class are now ignored.")
+        changes.append(
+            f"{dataset.mask_name(pair.place.index)}: {np.count_nonzero(strangers)} pixels of no class are now ignored."
+        )
     photos.mkdir(parents=True, exist_ok=True)
     masks.mkdir(parents=True, exist_ok=True)
     told_by_name = pair.photo_path.suffix.lower() in SUPPORTED_SUFFIXES  # else nothing would find the copy
@@ -146,7 +148,7 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
 
 def _folder(split: str) -> Path:
     """Where a split goes, so that the copy is read as it: a folder of photos knows no others than train, val, test."""
-    known = split.startswith("train") or canonical_split(split) in ("val", "test")
+    known = rank(split) == 0 or canonical_split(split) in ("val", "test")
     return Path(split) if known else Path("val" if rank(split) == 1 else "test", split)
 
 
@@ -157,15 +159,15 @@ def _write_upright(folder: Path, name: str, suffix: str, pixels: NDArray[np.uint
 
 def _finish(out: Path, diagnosis: Diagnosis, changes: Sequence[str]) -> None:
     classes = diagnosis.splits[0].classes
-    # JSON is YAML, and the runtime half has no other writer of it.
+    # JSON is YAML, but for the two escapes that it makes of one emoji.
     lines = [
-        f"names: {json.dumps(classes.names)}",
+        f"names: {json.dumps(classes.names, ensure_ascii=False)}",
         f"colours: {json.dumps(classes.colours)}",
         f"ignore_index: {classes.ignore_index}",
         # Said rather than left to be found: names and a few values can be read in other ways.
         f"mapping: {json.dumps({value: value for value in (*range(len(classes)), classes.ignore_index)})}",
     ]
-    write_atomically(out / "dataset.yaml", ("\n".join(lines) + "\n").encode())
+    write_text(out / "dataset.yaml", "\n".join(lines) + "\n")
     write_atomically(out / CHANGES, ("\n".join(changes or ["Nothing was changed."]) + "\n").encode("utf-8", "replace"))
 
 

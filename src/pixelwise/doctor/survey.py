@@ -28,8 +28,9 @@ _AT_ONCE = 16
 
 
 def rank(split: str) -> int:
-    """0 for a split to learn from, by its name: train, training, trainval, train_aug; 1 for validation; else 2."""
-    return 0 if split.startswith("train") else 1 if split.startswith("val") else 2
+    """0 for a split to learn from, by its name: train, Training, trainval, train_aug; 1 for validation; else 2."""
+    name = split.lower()
+    return 0 if name.startswith("train") else 1 if name.startswith("val") else 2
 
 
 @dataclass(frozen=True)

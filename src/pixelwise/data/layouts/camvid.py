@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.data.description import FILE_NAME
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
 from pixelwise.data.sample import read_lines, split_lists
@@ -78,7 +79,7 @@ class CamVid(Pairs):
     @staticmethod
     def recognises(root: Path) -> bool:
         """Whether a directory has this layout, by a look at its names."""
-        return (root / "trainannot").is_dir() and (root / "train.txt").is_file()
+        return (root / "trainannot").is_dir() and (root / "train.txt").is_file() and not (root / FILE_NAME).is_file()
 
     @staticmethod
     def splits(root: Path) -> list[str]:

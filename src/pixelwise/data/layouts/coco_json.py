@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from pixelwise.data.polygons import fill_polygon, polygon_area
 from pixelwise.data.registry import register
 from pixelwise.data.runs import decode_runs, read_runs
 from pixelwise.data.sample import check_split
-from pixelwise.data.splits import VAL_SPLITS, with_validation
+from pixelwise.data.splits import VAL_SPLITS, find_split, whole_split, with_validation
 from pixelwise.decoding import DEFAULT_LIMITS, check_pixels
 from pixelwise.errors import DataError, ImageError, MaskError, PixelwiseError
 from pixelwise.labels import ClassTable
@@ -79,7 +79,7 @@ class COCOAnnotations(Pairs):
     def __init__(self, root: Path, split: str) -> None:
         check_split(split, self.splits(root), root=root)
         sources = _sources(root)
-        whole = _whole(sources)
+        whole = whole_split(sources)
         source = sources[split if split in sources else whole]
         content = _read_json(source.annotations)
         try:
@@ -89,7 +89,7 @@ class COCOAnnotations(Pairs):
             raise DataError(f"{source.annotations} is not as COCO's annotations are ({error!r}).") from error
         except PixelwiseError as error:  # of the class table
             raise DataError(f"{source.annotations}: {error}") from error
-        if split in ("train", "val") and not any(name in sources for name in VAL_SPLITS):
+        if split in ("train", "val") and find_split(sources, VAL_SPLITS) is None:
             ids = with_validation({whole: list(photos)}, whole=whole).get(split, [])
             photos = {name: photos[name] for name in ids}
         if not photos:
@@ -112,17 +112,18 @@ class COCOAnnotations(Pairs):
     def splits(root: Path) -> list[str]:
         """The splits that there are files of; train and val as well where one of them is divided."""
         names = set(_sources(root))
-        divided = _whole(names) in names and not names.intersection(VAL_SPLITS)
+        divided = whole_split(names) in names and find_split(names, VAL_SPLITS) is None
         return sorted({*names, "train", "val"} if divided else names)
 
-    def _mask_name(self, index: int) -> str:
-        return f"The annotation of {self._photos[index].file} in {self.mask_paths[index]}"
+    def mask_name(self, index: int) -> str:
+        """As in `Pairs`; many lie in one file."""
+        return f"annotation of {self._photos[index].file} in {self.mask_paths[index]}"
 
     def _decode(self, index: int) -> NDArray[np.uint8]:
         try:
             return _draw(self._photos[index], self._ids, self.classes.ignore_index)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-            raise MaskError(f"{self._mask_name(index)} cannot be drawn ({error}); correct it.") from error
+            raise MaskError(f"{self.mask_name(index)} cannot be drawn ({error}); correct it.") from error
 
 
 def _sources(root: Path) -> dict[str, _Source]:
@@ -141,11 +142,6 @@ def _sources(root: Path) -> dict[str, _Source]:
     if len(single) == 1 and (root / "images").is_dir() and not (root / "masks").is_dir():
         return {"train": _Source(single[0], (root / "images", root))}
     return {}
-
-
-def _whole(names: Collection[str]) -> str:
-    """The split that is divided where there is none for validation: the only one, unless it is for tests, or train."""
-    return next(iter(names)) if len(names) == 1 and "test" not in names else "train"
 
 
 def _photo_folders(root: Path, name: str) -> tuple[Path, ...]:
@@ -220,7 +216,7 @@ def _draw(photo: _Photo, ids: Mapping[int, int], ignore_index: int) -> NDArray[n
 
 
 def _draw_one(mask: NDArray[np.uint8], annotation: Mapping[str, Any], label: int) -> None:
-    shape = annotation["segmentation"]
+    shape = _outline(annotation)
     if isinstance(shape, list):
         for points in _polygons(shape):
             fill_polygon(mask, points, label)
@@ -232,16 +228,22 @@ def _draw_one(mask: NDArray[np.uint8], annotation: Mapping[str, Any], label: int
 
 def _area(annotation: Mapping[str, Any]) -> float:
     """In pixels, from what is drawn; the file's own `area` is missing or wrong in what some tools write."""
-    shape = annotation["segmentation"]
+    shape = _outline(annotation)
     if isinstance(shape, list):
         return sum(polygon_area(points) for points in _polygons(shape))
     return float(sum(read_runs(shape["counts"])[1::2]))
 
 
+def _outline(annotation: Mapping[str, Any]) -> Any:
+    """Polygons or runs, as the file has them."""
+    shape = annotation.get("segmentation")
+    if not shape:
+        raise ValueError("an object has a box but no outline under `segmentation`")
+    return shape
+
+
 def _polygons(shape: list[Any]) -> Iterator[NDArray[np.float64]]:
     """The parts of an object, each (N, 2) x and y."""
-    if not shape:
-        raise ValueError("an object has a box but no outline")
     for part in shape:
         points = np.asarray(part, dtype=np.float64)
         if points.ndim != 1 or points.size < 6 or points.size % 2 or not np.isfinite(points).all():

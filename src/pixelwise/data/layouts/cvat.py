@@ -5,7 +5,8 @@ The layout: `labelmap.txt` with lines `label:r,g,b:parts:actions`, such as `back
 subsets.
 
 Classes stand in the order of `labelmap.txt`, `background` first; a label `ignored` or `void` is ignored. Splits are the
-lists; where none is called val, a fifth of `train`, or of the only list, is held out.
+lists; where none is called val or validation, a fifth of `train`, or of the only list, is held out, but never of
+`test`.
 
 Source: https://docs.cvat.ai/docs/manual/advanced/formats/format-smask/.
 """
@@ -21,7 +22,7 @@ from pixelwise.data.mapping import read_colour_mask
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
 from pixelwise.data.sample import check_split, read_entries, split_lists
-from pixelwise.data.splits import with_validation
+from pixelwise.data.splits import whole_split, with_validation
 from pixelwise.errors import DataError
 from pixelwise.images import find_images
 from pixelwise.labels import ClassTable, Colour
@@ -80,7 +81,7 @@ class CVAT(Pairs):
 def _lists(root: Path) -> dict[str, list[str]]:
     folder = root / "ImageSets" / "Segmentation"
     lists = {name: _read_list(folder / f"{name}.txt") for name in split_lists(folder)}
-    return with_validation(lists, whole=next(iter(lists)) if len(lists) == 1 else "train")
+    return with_validation(lists, whole=whole_split(lists))
 
 
 def _read_list(path: Path) -> list[str]:

@@ -33,7 +33,7 @@ from pixelwise.data.detection import detect
 from pixelwise.data.finding import Finding, own_colours
 from pixelwise.data.registry import register
 from pixelwise.data.sample import Sample, check_size, check_split
-from pixelwise.data.splits import VAL_SPLITS, with_validation
+from pixelwise.data.splits import VAL_SPLITS, find_split, with_validation
 from pixelwise.data.survey import ALWAYS_READ, Survey, survey_sources
 from pixelwise.data.tables import Table, open_table, read_picture
 from pixelwise.errors import DataError
@@ -77,6 +77,8 @@ class HuggingFace:
             _check_shards(paths)
         tables = {name: tuple(open_table(path) for path in paths) for name, paths in sources.items()}
         everything = tuple(table for of_split in tables.values() for table in of_split)
+        if not everything:
+            raise DataError(f"{root} lists no file of rows; save the dataset again by `save_to_disk`.")
         self._image = _column(root, everything, image, option="image", pattern=_IMAGE)
         self._mask = _column(root, everything, mask, option="mask", pattern=_MASK)
         meaning = _meaning(root, everything, self._mask)
@@ -100,7 +102,7 @@ class HuggingFace:
     def splits(root: Path) -> list[str]:
         """The splits that there are files of; val as well where train is divided."""
         names = list(_sources(root))
-        return names if "train" not in names or any(name in names for name in VAL_SPLITS) else [*names, "val"]
+        return names if "train" not in names or find_split(names, VAL_SPLITS) else [*names, "val"]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -135,9 +137,12 @@ def _rows(split: str, tables: Sequence[Table]) -> dict[str, tuple[Table, int]]:
 
 def _sources(root: Path) -> dict[str, tuple[Path, ...]]:
     """Split -> the files of its rows, in their order."""
-    if (root / "dataset_dict.json").is_file():
-        names = [Path(str(name)).name for name in _read_json(root / "dataset_dict.json").get("splits", ())]
-        return {name: _saved(root / name) for name in names}
+    path = root / "dataset_dict.json"
+    if path.is_file():
+        listed = _read_json(path).get("splits")
+        if not isinstance(listed, list):
+            raise DataError(f"{path} lists no `splits`; save the dataset again by `save_to_disk`.")
+        return {name: _saved(root / name) for name in (Path(str(name)).name for name in listed)}
     if (root / "state.json").is_file():
         split = re.match(r"\w+", str(_read_json(root / "state.json").get("_split") or "train"))
         return {split[0] if split else "train": _saved(root)}

@@ -1,7 +1,8 @@
 """Labelme: a JSON file of shapes beside each photo.
 
-The layout: `NAME.json` and its photo in one folder, or in folders `train/`, `val/`, `test/`. The photo is what
-`imagePath` names, or else has the JSON's name; a copy in `imageData` is not read.
+The layout: `NAME.json` and its photo in one folder, or in folders `train/`, `val/` (or `valid/`, `validation/`),
+`test/`. The photo is what `imagePath` names, or else has the JSON's name; a copy in `imageData` is not read. Photos
+without a JSON file are left out, which is said.
 
 Classes: the background, then all labels below the directory, sorted. Labelme's own `_background_` and `__ignore__` mean
 what they say, and so does `background`. Pixels that no shape covers are background; of two shapes that overlap, the
@@ -20,26 +21,28 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.colours import distinct_colours
+from pixelwise.data.advice import counted
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.polygons import fill_circle, fill_polygon
 from pixelwise.data.registry import register
 from pixelwise.data.sample import check_split
-from pixelwise.data.splits import with_validation
+from pixelwise.data.splits import VAL_SPLITS, with_validation
 from pixelwise.decoding import DEFAULT_LIMITS, SUPPORTED_SUFFIXES, check_pixels
 from pixelwise.errors import DataError, ImageError, MaskError
-from pixelwise.images import read_image
+from pixelwise.images import find_images, read_image
 from pixelwise.labels import ClassTable
 from pixelwise.masks import read_index_mask
 
-_FOLDERS = ("train", "val", "test")
+_FOLDERS = ("train", *VAL_SPLITS, "test")
 _BACKGROUND, _IGNORE = ("_background_", "background"), "__ignore__"
+_MOST_LABELS = 254  # beside the background and what is ignored
 _PHOTO_SUFFIXES = tuple(written for suffix in sorted(SUPPORTED_SUFFIXES) for written in (suffix, suffix.upper()))
 _POINTS = {"polygon": 3, "rectangle": 2, "oriented_rectangle": 4, "circle": 2, "mask": 2}
 
@@ -82,6 +85,11 @@ class Labelme(Pairs):
         check_split(split, sorted(paths), root=root)
         files = {path: _read(path) for path in sorted({path for group in paths.values() for path in group})}
         labels = {shape.label for file in files.values() for shape in file.shapes} - {*_BACKGROUND, _IGNORE}
+        if len(labels) > _MOST_LABELS:
+            raise DataError(
+                f"{root} has {len(labels)} labels, such as {min(labels)!r}; at most {_MOST_LABELS} can be classes. "
+                "Give all objects of a class the same label."
+            )
         table = ClassTable(("background", *sorted(labels)), ((0, 0, 0), *distinct_colours(len(labels))))
         self._files = [files[path] for path in paths[split]]
         self._label_ids = {name: index for index, name in enumerate(table.names)}
@@ -93,6 +101,10 @@ class Labelme(Pairs):
             image_paths=[_find_photo(path, files[path]) for path in paths[split]],
             mask_paths=paths[split],
         )
+        self.unpaired = _unlabelled(files)
+        if self.unpaired:
+            self.finding = f"{counted(len(self.unpaired), 'photo')} without a JSON file left out: {self.unpaired[0]}"
+            self.finding += ", ..." if len(self.unpaired) > 1 else ""
 
     @staticmethod
     def recognises(root: Path) -> bool:
@@ -147,6 +159,17 @@ def _find_photo(path: Path, file: _File) -> Path:
     return found
 
 
+def _unlabelled(files: Mapping[Path, _File]) -> list[Path]:
+    """The photos beside the JSON files that none of them is about."""
+    about = {
+        (path.parent, name)
+        for path, file in files.items()
+        for name in (path.stem, PurePosixPath(file.photo.replace("\\", "/")).name)
+    }
+    photos = [photo for folder in sorted({path.parent for path in files}) for photo in find_images(folder)]
+    return [photo for photo in photos if about.isdisjoint({(photo.parent, photo.stem), (photo.parent, photo.name)})]
+
+
 def _read(path: Path) -> _File:
     try:
         content = json.loads(path.read_bytes())
@@ -161,8 +184,8 @@ def _read(path: Path) -> _File:
 
 
 def _read_shape(entry: Mapping[str, Any]) -> _Shape:
-    label, kind = str(entry["label"]), str(entry.get("shape_type") or "polygon")
-    if not label.strip():
+    label, kind = str(entry["label"]).strip(), str(entry.get("shape_type") or "polygon")
+    if not label:
         raise ValueError(f"a {kind} has no label")
     if kind not in _POINTS:
         raise ValueError(f"the {kind} {label!r} covers no pixels: draw it as a polygon, or delete it")
@@ -191,5 +214,6 @@ def _draw_mask(mask: NDArray[np.uint8], shape: _Shape, label: int, name: str) ->
     except ValueError as error:
         raise MaskError(f"The mask {shape.label!r} in {name} is no picture in base64 ({error}).") from error
     left, top = (int(value) for value in shape.points[0])
+    inside = inside[max(-top, 0) :, max(-left, 0) :]  # what lies left of the photo, or above it
     target = mask[max(top, 0) : max(top, 0) + inside.shape[0], max(left, 0) : max(left, 0) + inside.shape[1]]
     target[inside[: target.shape[0], : target.shape[1]]] = label

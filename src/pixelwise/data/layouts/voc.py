@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pixelwise.data.description import states_own_classes
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.registry import register
 from pixelwise.data.sample import read_split, split_lists
@@ -44,9 +45,10 @@ class VOCSegmentation(Pairs):
     def recognises(root: Path) -> bool:
         """Whether a directory has this layout, by a look at its names."""
         home = _home(root)
-        # A table of labels says that the classes are others: that is CVAT's export.
-        is_cvat = (home / "labelmap.txt").is_file()
-        return (home / "JPEGImages").is_dir() and (home / "ImageSets" / "Segmentation").is_dir() and not is_cvat
+        if not ((home / "JPEGImages").is_dir() and (home / "ImageSets" / "Segmentation").is_dir()):
+            return False
+        # A table of labels says that it is CVAT's export; other classes, that it is somebody's own folder.
+        return not (home / "labelmap.txt").is_file() and not states_own_classes(root, VOC)
 
     @staticmethod
     def splits(root: Path) -> list[str]:
