@@ -91,9 +91,8 @@ def test_most_requests_wait_with_their_photo_not_decoded():
 
     def photos() -> int:
         gc.collect()
-        return sum(
-            type(each) is Photo for each in gc.get_objects()
-        )  # isinstance would ask some what they are, who warn
+        # By type: isinstance would ask each object what it is, and some warn.
+        return sum(type(each) is Photo for each in gc.get_objects())
 
     before = photos()  # of other tests
 

@@ -211,8 +211,7 @@ def _combined(files: list[FileTally], notes: list[str]) -> Survey:
             return Survey("alpha", read, total, total, notes=tuple(notes))
         some = f"the opacity of {len(opacity)} of them" if len(opacity) < len(files) else "their opacity"
         notes.append(f"{some} was left aside")
-    _check_palettes(files)
-    _check_colours(files)
+    _check_grey(files)
     palette = _common_palette(files)
     if any(file.colour for file in files) or palette is None:
         files = [_in_colour(file) for file in files]
@@ -223,35 +222,32 @@ def _combined(files: list[FileTally], notes: list[str]) -> Survey:
     return Survey(kind, files, total, inner, palette, tuple(notes))
 
 
-def _check_palettes(files: list[FileTally]) -> None:
-    """Refuse grey masks beside ones with a palette, where both seem to hold ids: as colours they would differ."""
+def _check_grey(files: list[FileTally]) -> None:
+    """Refuse grey masks that seem to hold ids beside ones with a palette or in a few colours, as which they differ."""
     grey = [file for file in files if file.palette is None and not file.colour]
+    if not grey:
+        return
+    values = Tally.total([file.all for file in grey]).keys
+    as_colours = values * np.uint32(_GREY)
     indexed = [file for file in files if file.palette is not None]
-    if not grey or not indexed:
-        return
-    values, ids = (Tally.total([file.all for file in some]).keys for some in (grey, indexed))
-    colours = Tally.total([_in_colour(file).all for file in indexed]).keys
-    if np.isin(values, ids).all() and not np.isin(values * np.uint32(_GREY), colours).all():
-        raise DataError(
-            f"{grey[0].name} is grey and {indexed[0].name} has a palette; the grey values may be its ids, or colours. "
-            "If they are ids, state `mapping:` in dataset.yaml, such as `{0: background, 1: road}`; else save all "
-            "masks in one way."
-        )
-
-
-def _check_colours(files: list[FileTally]) -> None:
-    """Refuse grey masks that seem to hold ids beside ones in a few colours: as colours they would all be black."""
-    grey = [file for file in files if file.palette is None and not file.colour]
+    if indexed:
+        ids = Tally.total([file.all for file in indexed]).keys
+        colours = Tally.total([_in_colour(file).all for file in indexed]).keys
+        if np.isin(values, ids).all() and not np.isin(as_colours, colours).all():
+            raise DataError(
+                f"{grey[0].name} is grey and {indexed[0].name} has a palette; the grey values may be its ids, or "
+                "colours. If they are ids, state `mapping:` in dataset.yaml, such as `{0: background, 1: road}`; else "
+                "save all masks in one way."
+            )
     coloured = [file for file in files if file.colour]
-    if not grey or not coloured:
-        return
-    values, colours = (Tally.total([file.all for file in some]).keys for some in (grey, coloured))
-    like_ids = 0 < values[-1] < len(colours) <= _FEW_COLOURS
-    if like_ids and not np.isin(values * np.uint32(_GREY), colours).all():
-        raise DataError(
-            f"{grey[0].name} is grey and {coloured[0].name} in colour; the grey values {values[0]} to {values[-1]} "
-            "seem to be class ids. Save all masks in one way."
-        )
+    if coloured:
+        colours = Tally.total([file.all for file in coloured]).keys
+        like_ids = 0 < values[-1] < len(colours) <= _FEW_COLOURS
+        if like_ids and not np.isin(as_colours, colours).all():
+            raise DataError(
+                f"{grey[0].name} is grey and {coloured[0].name} in colour; the grey values {values[0]} to {values[-1]} "
+                "seem to be class ids. Save all masks in one way."
+            )
 
 
 def _common_palette(files: list[FileTally]) -> dict[int, Colour] | None:

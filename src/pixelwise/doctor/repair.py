@@ -123,17 +123,15 @@ def _copy(dataset: Pairs, split: SplitFacts, pair: PairFacts, out: Path, name: s
         mask, strangers = dataset.mended_mask(pair.place.index)
     except PixelwiseError as error:  # it could be read a minute ago
         return [f"{pair.photo_path} left out of {split.name}: {error}"], False
-    changes = []
+    changes, mask_name = [], dataset.mask_name(pair.place.index)
     photos, masks = (out / kind / _folder(split.name) for kind in ("images", "masks"))
     if mask.shape != photo.pixels.shape[:2] and photo.orientation >= 5:
         mask = turn_upright(mask, photo.orientation)
-        changes.append(f"{dataset.mask_name(pair.place.index)} turned like its photo.")
+        changes.append(f"{mask_name} turned like its photo.")
     if mask.shape != photo.pixels.shape[:2]:
         return [f"{pair.photo_path} left out of {split.name}: its mask has another size, for no known reason."], False
     if strangers.any():
-        changes.append(
-            f"{dataset.mask_name(pair.place.index)}: {np.count_nonzero(strangers)} pixels of no class are now ignored."
-        )
+        changes.append(f"{mask_name}: {np.count_nonzero(strangers)} pixels of no class are now ignored.")
     photos.mkdir(parents=True, exist_ok=True)
     masks.mkdir(parents=True, exist_ok=True)
     told_by_name = pair.photo_path.suffix.lower() in SUPPORTED_SUFFIXES  # else nothing would find the copy

@@ -21,7 +21,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,7 @@ def _is_beside_photo(path: Path) -> bool:
 
 
 def _find_photo(path: Path, file: _File) -> Path:
-    named = path.parent / file.photo.replace("\\", "/")
+    named = path.parent / file.photo
     candidates = [named, path.parent / named.name, *(path.with_suffix(suffix) for suffix in _PHOTO_SUFFIXES)]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
@@ -161,11 +161,7 @@ def _find_photo(path: Path, file: _File) -> Path:
 
 def _unlabelled(files: Mapping[Path, _File]) -> list[Path]:
     """The photos beside the JSON files that none of them is about."""
-    about = {
-        (path.parent, name)
-        for path, file in files.items()
-        for name in (path.stem, PurePosixPath(file.photo.replace("\\", "/")).name)
-    }
+    about = {(path.parent, name) for path, file in files.items() for name in (path.stem, Path(file.photo).name)}
     photos = [photo for folder in sorted({path.parent for path in files}) for photo in find_images(folder)]
     return [photo for photo in photos if about.isdisjoint({(photo.parent, photo.stem), (photo.parent, photo.name)})]
 
@@ -177,7 +173,7 @@ def _read(path: Path) -> _File:
         height, width = (int(content.get(key) or 0) for key in ("imageHeight", "imageWidth"))
         if min(height, width) < 0:
             raise ValueError(f"a size of {width}x{height}")
-        photo = str(content.get("imagePath") or path.name)
+        photo = str(content.get("imagePath") or path.name).replace("\\", "/")  # Windows' way of writing it
         return _File(photo, bool(content.get("imageData")), height, width, shapes)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} is no file of Labelme's that can be read ({error}).") from error
