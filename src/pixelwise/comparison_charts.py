@@ -11,7 +11,7 @@ from pixelwise.bootstrap import Interval
 from pixelwise.pages import shortened, svg, svg_text
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 640, 320, 60, 16
-_LONGEST, _LINE = 26, 16
+_LONGEST, _LINE = 32, 16  # letters of a name, of which so many fit on either side; pixels of a line
 
 Scale = Callable[[float], float]
 
