@@ -132,7 +132,7 @@ def _convert(name: str) -> Bundle:
         from pixelwise.pretrained import convert_pretrained
     except ModuleNotFoundError as error:
         raise PixelwiseError(
-            f"{name} has to be converted once, which needs {error.name}; `pip install pixelwise[train]` brings it, and "
-            "afterwards the model runs without."
+            f"{name} has to be converted once, which needs {error.name}; `pip install 'pixelwise[train]'` brings it, "
+            "and afterwards the model runs without."
         ) from error
     return convert_pretrained(name, cached_path(name))

@@ -152,7 +152,7 @@ def train(
     """Train a model, from a recipe or from a look at the data.
 
     RECIPE is a YAML file. With --data instead, everything is chosen from the data, and the choices are printed with
-    their reasons; --set overrides any of them. Training needs `pip install pixelwise[train]`.
+    their reasons; --set overrides any of them. Training needs `pip install 'pixelwise[train]'`.
     """
     with needs_train_extra("Training"):
         from pixelwise import plan, processes
