@@ -28,7 +28,7 @@ Examples:
 def doctor(
     data: Path, layout: str, html: Path | None, json_file: Path | None, fix: Path | None, strict: bool, force: bool
 ) -> int:
-    """Say what is wrong with a dataset, before it costs a night of training.
+    """Say what is wrong with a dataset, before it is trained on.
 
     Every photo and every mask of every split is read; nothing in DIR is changed. --fix makes files of the pages of
     multi-page TIFFs, if there are any, and leaves the rest to a second call. Exit status: 0 training may start, 1

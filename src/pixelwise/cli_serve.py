@@ -53,12 +53,12 @@ def serve(
     max_megabytes: int,
     max_megapixels: int,
 ) -> None:
-    """Answer photos with masks over HTTP, with a page for people at `/`.
+    """Answer photos with masks over HTTP, with a page at `/`.
 
-    A token in the environment variable PIXELWISE_TOKEN has to be brought by every request. With one, or where only this
-    machine can ask, requests may name further models, pretrained ones and those of finished runs, which are loaded when
-    they are asked for; and the page shows runs and reports. Nothing of a photo is kept.
-    Serving needs `pip install 'pixelwise[serve]'`.
+    The page is for people, the rest for programs. Where the environment variable PIXELWISE_TOKEN has a token, every
+    request has to bring it. With one, or where only this machine can ask, requests may name further models, pretrained
+    ones and those of finished runs, which are loaded when they are asked for; and the page shows runs and reports.
+    Nothing of a photo is kept. Serving needs `pip install 'pixelwise[serve]'`.
     """
     with needs_extra("Serving", "serve"):
         from pixelwise.serve.app import create_app
