@@ -5,7 +5,7 @@ photo's (tiled). Part two enlarges the example photos until they need tiles, and
 the photo seen whole: pixel by pixel at the network's size, and again at the photo's size, as a user gets it.
 
 With --streamed instead: a tiled GeoTIFF of 20,000 x 20,000 pixels to mask and overlay at `--size`, and its mask
-compared with that of tiles of another size. Takes `pip install pixelwise[large]`, and a quarter of an hour.
+compared with that of tiles of another size. Takes `pip install 'pixelwise[large]'`, and a quarter of an hour.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pixelwise.advise import AIMS, DATASETS, Case, advise, command, largest_size
 from pixelwise.catalogue import architectures
 from pixelwise.cli_advise import advise as advise_command
 from pixelwise.errors import PixelwiseError
+from pixelwise.listing import print_advice
 
 MB = 10**6
 
@@ -119,6 +120,21 @@ def test_where_the_time_is_too_short_a_smaller_photo_keeps_to_it():
     smaller = Case(max_seconds=0.05, size=size)
     assert not next(e for e in advise(smaller, seconds_of_default=0.1, table=TABLE) if e.name == "unet").refused
     assert largest_size(unet, Case()) is None
+
+
+def test_below_half_the_side_what_sees_photos_largest_is_offered_not_the_best_nor_what_finds_none(
+    capsys: pytest.CaptureFixture[str],
+):
+    best = training("big", "camvid", 0.65, thin=0.6, small=0.5)
+    blind = training("fast", "camvid", 0.5, thin=0.001, small=0.2)
+    table = {**TABLE, "trainings": [*(row for row in TABLE["trainings"] if row["name"] != "big"), best, blind]}
+    for seconds, said in (
+        (0.015, "unet, the nearest to it that was measured of those, keeps to it with --size 192."),
+        (0.05, "unet, the best that was measured of those, keeps to it with --size 352."),
+    ):
+        case = Case(max_seconds=seconds, aim="thin")
+        print_advice(case, advise(case, seconds_of_default=0.1, table=table), [])
+        assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_on_a_gpu_no_time_is_known_and_none_is_refused():
@@ -273,7 +289,7 @@ def test_what_cannot_be_kept_is_said_with_the_nearest(tmp_path: Path):
 
 def test_what_is_refused_for_more_than_its_time_is_not_offered_smaller(tmp_path: Path):
     out, _ = pixelwise("advise", "--no-pretrained", "--max-latency-ms", "100", "--size", "8192", cwd=tmp_path)
-    (offered,) = re.findall("(.+), the best that was measured of those, keeps to it with --size", out)
+    (offered,) = re.findall("(.+), the nearest to it that was measured of those, keeps to it with --size", out)
     assert re.search(rf"{offered}\*.* time ", out)
     out, _ = pixelwise("advise", "--max-memory-mb", "1", "--max-latency-ms", "1000000", cwd=tmp_path)
     assert "Nothing that was measured will do within these limits." in out

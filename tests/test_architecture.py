@@ -306,7 +306,7 @@ def test_torch_is_said_to_be_missing_in_the_runtime_environment(runtime_python: 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 2
     assert re.fullmatch(
-        r"pixelwise: The engine torch needs \w+, .*`pip install pixelwise\[train\]` .*\.\n", done.stderr
+        r"pixelwise: The engine torch needs \w+, .*`pip install 'pixelwise\[train\]'` .*\.\n", done.stderr
     )
     assert not (tmp_path / "out").exists()
 

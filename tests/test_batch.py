@@ -437,12 +437,10 @@ def test_resuming_writes_over_nothing_of_another_run():
     jobs, _ = plan(["?.png"], out=OUT)
     outcomes(jobs[:2])
     before = digests(OUT)
-    with pytest.raises(
-        OutputError, match=r"a_mask\.png and 1 more would be overwritten; resume the run that they come"
-    ):
+    with pytest.raises(OutputError, match=r"a_mask\.png and 1 more would be overwritten; give --resume to go on with"):
         outcomes(jobs)
     for other in ({"model": "another"}, {"what": ("mask", "json")}):
-        with pytest.raises(OutputError, match=r"a_mask\.png and 1 more would be overwritten; force it"):
+        with pytest.raises(OutputError, match=r"a_mask\.png and 1 more would be overwritten; give --force"):
             outcomes(jobs, resume=True, **other)
     (OUT / "c_mask.png").write_text("mine")
     with pytest.raises(OutputError, match=r"c_mask\.png would be overwritten; "):
@@ -462,7 +460,7 @@ def test_a_photo_by_itself_is_entered_where_there_is_a_ledger():
     photos("b.png")
     (alone,) = outcomes(plan(["b.png"], out=OUT)[0])
     assert alone.error is None
-    with pytest.raises(OutputError, match=r"cat_mask\.png would be overwritten; force"):  # it is other.png's
+    with pytest.raises(OutputError, match=r"cat_mask\.png would be overwritten; give --force"):  # it is other.png's
         outcomes(jobs, resume=True)
     found = outcomes(jobs, resume=True, force=True)
     assert [outcome.before for outcome in found] == [True, False]
@@ -480,7 +478,7 @@ def test_resuming_writes_over_nothing_of_another_photo_of_that_name(older: bool)
         told = [{key: value for key, value in line.items() if key != "source"} for line in lines]
         (OUT / LEDGER).write_text("\n".join(map(json.dumps, told)))
     before = digests(OUT)
-    with pytest.raises(OutputError, match=r"x_mask\.png would be overwritten; force it"):
+    with pytest.raises(OutputError, match=r"x_mask\.png would be overwritten; give --force"):
         outcomes(plan(["B", "C"], out=OUT)[0], resume=True)
     assert digests(OUT) == before
     Path("A").rename("moved")

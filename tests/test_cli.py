@@ -50,9 +50,9 @@ def test_two_photos_are_segmented_and_nothing_is_overwritten(tmp_path: Path):
     before = digests(tmp_path)
     out, err = pixelwise(*arguments, cwd=tmp_path, status=2)
     assert out == ""
-    assert "chelsea_mask.png and 7 more would be overwritten; resume the run that they come from, force it" in err
+    assert "chelsea_mask.png and 7 more would be overwritten; give --resume to go on with" in err
     _, err = pixelwise(*arguments, "--precision", "fp32", "--resume", cwd=tmp_path, status=2)
-    assert "chelsea_mask.png and 7 more would be overwritten; force it" in err
+    assert "chelsea_mask.png and 7 more would be overwritten; give --force to overwrite, or another --out." in err
     assert digests(tmp_path) == before
     out, _ = pixelwise(*arguments[:2], "--out", "results", "--save", "json", "--force", "--quiet", cwd=tmp_path)
     assert out == ""

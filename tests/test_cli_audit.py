@@ -135,5 +135,5 @@ def test_without_cleanlab_one_sentence_says_what_to_install(data: Path, tmp_path
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == (
-        "pixelwise: An audit needs cleanlab, which is not installed; `pip install pixelwise[audit]` brings it.\n"
+        "pixelwise: An audit needs cleanlab, which is not installed; `pip install 'pixelwise[audit]'` brings it.\n"
     )

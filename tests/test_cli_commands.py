@@ -117,13 +117,13 @@ def test_training_without_torch_says_what_to_install(tmp_path: Path):
     (tmp_path / "recipe.yaml").write_text("name: x\n")
     done = without(["torch"], "main('train', 'recipe.yaml')\n", cwd=tmp_path)
     assert done.stdout == "status 2\n"
-    assert "Training needs torch, which is not installed; `pip install pixelwise[train]` brings it." in done.stderr
+    assert "Training needs torch, which is not installed; `pip install 'pixelwise[train]'` brings it." in done.stderr
 
 
 def test_describing_without_torch_says_what_to_install(tmp_path: Path):
     done = without(["torch"], "main('describe', 'segnet')\n", cwd=tmp_path)
     assert done.stdout == "status 2\n"
-    assert "Describing needs torch, which is not installed; `pip install pixelwise[train]` brings it." in done.stderr
+    assert "Describing needs torch, which is not installed; `pip install 'pixelwise[train]'` brings it." in done.stderr
 
 
 # Describing.

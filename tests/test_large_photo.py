@@ -195,7 +195,7 @@ def test_without_rasterio_photos_are_read_whole_and_too_large_ones_say_what_to_i
     (refused,) = segmented("photo.tif", force=True)
     assert str(refused.error) == (
         "photo.tif has 333 × 410 pixels, too many to be read whole, and reading it by rows needs rasterio, which is "
-        "not installed; `pip install pixelwise[large]` brings it."
+        "not installed; `pip install 'pixelwise[large]'` brings it."
     )
 
 

@@ -195,6 +195,6 @@ def test_without_a_network_it_is_said_what_to_put_where(home: Home):
 def test_without_torch_it_is_said_what_to_install(home: Home):
     _, err = run_without_torch("segment", str(PHOTOS / "chelsea.png"), "--model", NAME, home=home)
     assert err.startswith(f"pixelwise: {NAME} has to be converted once, which needs torchvision")
-    assert "`pip install pixelwise[train]` brings it, and afterwards the model runs without." in err
+    assert "`pip install 'pixelwise[train]'` brings it, and afterwards the model runs without." in err
     assert err.count("\n") == 1
     assert home.files() == []

@@ -162,6 +162,27 @@ def test_an_error_names_every_offending_key():
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "optimizer.learning_rate=1",
+            "optimizer.learning_rate: there is no such key; there are: name, lr, encoder_lr,",
+        ),
+        (
+            "optimizer.encoder_rl=1",
+            "optimizer.encoder_rl: there is no such key; did you mean encoder_lr? There are: name",
+        ),
+        ("epochs=3", "epochs: there is no such key; there are: name, description, seed,"),
+        ("data.train=[{layout: voc, root: voc, spilt: train}]", "data.train.0.spilt: there is no such key; did you"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_those_that_there_are(small: Path, override: str, said: str):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(small, [override])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("override", "keys", "value"),
     [
         ("steps=20", ("steps",), 20),

@@ -191,10 +191,10 @@ def _judged(candidate: Candidate, case: Case) -> Candidate:
         return replace(candidate, refused="weights")
     if case.max_memory is not None and candidate.memory > case.max_memory:
         return replace(candidate, refused="memory")
-    if case.max_seconds is not None and candidate.seconds is not None and candidate.seconds > case.max_seconds:
-        return replace(candidate, refused="time")
     if candidate.accuracy and max(candidate.accuracy.values()) < _FINDS_NONE:
         return replace(candidate, refused="finds none")
+    if case.max_seconds is not None and candidate.seconds is not None and candidate.seconds > case.max_seconds:
+        return replace(candidate, refused="time")
     return candidate
 
 

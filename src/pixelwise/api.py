@@ -41,7 +41,7 @@ def load(
         photos: how many will be segmented, None for many.
         size: longer side at which photos are shown to the network, in pixels, or "native"; None for the model's own.
         flip: average with the answer for the mirrored photo.
-        tiling: how photos larger than one tile are cut.
+        tiling: how photos larger than one tile are cut; `pixelwise.tiling.Tiling` has the usual sizes.
         streams: how many calls are computed at once; threads may be more; see `pixelwise.engine.load_engine`.
 
     Raises:
@@ -89,7 +89,7 @@ def segment(photo: Source | NDArray[np.uint8] | Photo, *, model: str | Path = DE
     """Segment one photo.
 
     Args:
-        photo: a path, bytes, an open file, or an array uint8 (H, W, 3) RGB.
+        photo: a path, bytes, an open file, or an array uint8 (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA.
         model: as for `load`. Loading takes longer than segmenting: for several photos, `load` once and call the result.
 
     Returns:
@@ -97,7 +97,7 @@ def segment(photo: Source | NDArray[np.uint8] | Photo, *, model: str | Path = DE
 
     Raises:
         ImageError: the photo cannot be read.
-        BundleError: there is no such model, or it is damaged.
+        PixelwiseError: the model cannot be loaded; see `load`.
     """
     return load(model, photos=1)(photo)
 
@@ -132,7 +132,7 @@ def _convert(name: str) -> Bundle:
         from pixelwise.pretrained import convert_pretrained
     except ModuleNotFoundError as error:
         raise PixelwiseError(
-            f"{name} has to be converted once, which needs {error.name}; `pip install pixelwise[train]` brings it, and "
-            "afterwards the model runs without."
+            f"{name} has to be converted once, which needs {error.name}; `pip install 'pixelwise[train]'` brings it, "
+            "and afterwards the model runs without."
         ) from error
     return convert_pretrained(name, cached_path(name))

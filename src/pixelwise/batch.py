@@ -186,11 +186,11 @@ def run(
     work = _Work(segmenter, out, what, opacity, ledger, force, resume, _settings(segmenter, what, opacity, model))
     known = {job for job in jobs if work.knows(job)}
     ours = known if resume else set()
-    remedy = "resume the run that they come from, " if known and not resume else ""
+    remedy = "--resume to go on with the run that they come from, " if known and not resume else ""
     prepare_outputs(
         [path for job in jobs if job not in ours for path in _paths(job, out, what).values()],
         force=force,
-        remedy=f"{remedy}force it, or choose another directory",
+        remedy=f"give {remedy}--force to overwrite, or another --out",
     )
     prepare_outputs([path for job in ours for path in _paths(job, out, what).values()], force=True)
     stopped = threading.Event()

@@ -106,11 +106,11 @@ def segment(
 ) -> int:
     """Label every pixel of photos.
 
-    PHOTO is a file, a folder, a glob pattern, or - for standard input. Writes STEM_mask.png (class ids with a palette),
-    STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by side) and STEM.json. Exit status: 0 all done, 1
-    some photos failed, 2 nothing done.
+    PHOTO is a file, a folder, a glob pattern, or - for standard input. Writes what --save names: STEM_mask.png (class
+    ids with a palette), STEM_overlay.jpg, STEM_panel.jpg (photo, mask and overlay side by side), STEM.json. Exit
+    status: 0 all done, 1 some photos failed, 2 nothing done.
 
-    With `pip install pixelwise[large]`, TIFF, PNG and JPEG of 50 megapixels and more, up to a gigapixel, are read and
+    With `pip install 'pixelwise[large]'`, TIFF, PNG and JPEG of 50 megapixels and more, up to a gigapixel, are read and
     written by rows in little memory; of such a TIFF, and of one with a georeference, mask and overlay are tiled TIFFs
     (STEM_mask.tif, STEM_overlay.tif) in the same place on earth. Where a georeference cannot be kept, a note says why.
     """
@@ -178,7 +178,7 @@ def describe(
     """Show an architecture as a table and a picture.
 
     NAME is an architecture, such as segnet. The table has a row a stage: what is in it, the feature map that leaves it,
-    and what it costs. No weights are made or fetched. Describing needs `pip install pixelwise[train]`.
+    and what it costs. No weights are made or fetched. Describing needs `pip install 'pixelwise[train]'`.
     """
     with needs_train_extra("Describing"):
         from pixelwise.describe import describe as trace

@@ -42,7 +42,7 @@ def advise(
     device: str,
     save: Path | None,
 ) -> None:
-    """Say which model to train for a case, from measured figures, and how to start.
+    """Say which model to train for a case, from measured figures.
 
     What each architecture takes is known beside the default model, which is timed here for a second or two.
     """

@@ -52,7 +52,7 @@ def audit(
 
     MODEL is a name from `pixelwise models`, or a model's directory; best one that was not trained on these masks.
     Photos are ranked by cleanlab's scores, the worst first; nothing in the dataset is changed. Photos that cannot be
-    read are listed and left out; the exit status is 1 then. An audit needs `pip install pixelwise[audit]`.
+    read are listed and left out; the exit status is 1 then. An audit needs `pip install 'pixelwise[audit]'`.
     """
     from pixelwise.audit import Auditor, need_cleanlab
     from pixelwise.audit import audit as audit_dataset

@@ -28,7 +28,7 @@ Examples:
 def doctor(
     data: Path, layout: str, html: Path | None, json_file: Path | None, fix: Path | None, strict: bool, force: bool
 ) -> int:
-    """Say what is wrong with a dataset, before it costs a night of training.
+    """Say what is wrong with a dataset, before it is trained on.
 
     Every photo and every mask of every split is read; nothing in DIR is changed. --fix makes files of the pages of
     multi-page TIFFs, if there are any, and leaves the rest to a second call. Exit status: 0 training may start, 1
@@ -152,7 +152,7 @@ def train(
     """Train a model, from a recipe or from a look at the data.
 
     RECIPE is a YAML file. With --data instead, everything is chosen from the data, and the choices are printed with
-    their reasons; --set overrides any of them. Training needs `pip install pixelwise[train]`.
+    their reasons; --set overrides any of them. Training needs `pip install 'pixelwise[train]'`.
     """
     with needs_train_extra("Training"):
         from pixelwise import plan, processes

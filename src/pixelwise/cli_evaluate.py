@@ -132,10 +132,11 @@ def compare(
     engine: EngineName,
     precision: Precision,
 ) -> int:
-    """Compare models on the same photos: accuracy, time, memory, and whether the photos can tell them apart.
+    """Compare models on the same photos: accuracy, time, memory.
 
-    Each MODEL is a name from `pixelwise models`, or a model's directory. Several trainings of one recipe with different
-    seeds count as one model. Photos that cannot be read are listed and left out; the exit status is 1 then.
+    Also says whether the photos can tell the models apart. Each MODEL is a name from `pixelwise models`, or a model's
+    directory. Several trainings of one recipe with different seeds count as one model. Photos that cannot be read are
+    listed and left out; the exit status is 1 then.
     """
     from pixelwise.catalogue import find_model
     from pixelwise.compare import Contender, predictors_of, seed_of

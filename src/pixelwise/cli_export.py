@@ -65,12 +65,12 @@ def export(
     out: Path | None,
     force: bool,
 ) -> None:
-    """Write a model in another form: faster, smaller, or for other programs.
+    """Make a model faster or smaller, or a file for other programs.
 
     MODEL is a name from `pixelwise models`, or a model's directory. What was exported to OpenVINO is a model like any
     other, with its own mean IoU, time and size beside the original's. Where more than --max-drop is lost, layers of an
-    int8 go back to float until it is not; where that does not help, nothing is written. int8 needs `pip install
-    pixelwise[export]`.
+    int8 go back to float until it is not; where that does not help, nothing is written. int8 needs
+    `pip install 'pixelwise[export]'`.
     """
     from pixelwise.deployment import FORMS, to_file, to_openvino
 

@@ -37,7 +37,7 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory of training runs and reports for the page to show; by default `runs`, if that is safe.",
 )
-@click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all, with a token.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on; 0.0.0.0 for all: set a token then.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 for any that is free.")
 @click.option("--queue", type=click.IntRange(0), default=32, help="Requests that may wait; others get 429.")
 @click.option("--deadline", type=NumberRange(0.1), default=30.0, help="Seconds that a request may wait.")
@@ -53,12 +53,12 @@ def serve(
     max_megabytes: int,
     max_megapixels: int,
 ) -> None:
-    """Answer photos with masks over HTTP, with a page for people at `/`.
+    """Answer photos with masks over HTTP, with a page at `/`.
 
-    A token in the environment variable PIXELWISE_TOKEN has to be brought by every request. With one, or where only this
-    machine can ask, requests may name further models, pretrained ones and those of finished runs, which are loaded when
-    they are asked for; and the page shows runs and reports. Nothing of a photo is kept.
-    Serving needs `pip install pixelwise[serve]`.
+    The page is for people, the rest for programs. Where the environment variable PIXELWISE_TOKEN has a token, every
+    request has to bring it. With one, or where only this machine can ask, requests may name further models, pretrained
+    ones and those of finished runs, which are loaded when they are asked for; and the page shows runs and reports.
+    Nothing of a photo is kept. Serving needs `pip install 'pixelwise[serve]'`.
     """
     with needs_extra("Serving", "serve"):
         from pixelwise.serve.app import create_app

@@ -65,5 +65,5 @@ def needs_extra(what: str, extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise PixelwiseError(
-            f"{what} needs {package}, which is not installed; `pip install pixelwise[{extra}]` brings it."
+            f"{what} needs {package}, which is not installed; `pip install 'pixelwise[{extra}]'` brings it."
         ) from error

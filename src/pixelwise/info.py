@@ -140,7 +140,7 @@ def _version(package: str) -> str | None:
 
 
 def _extras() -> dict[str, tuple[str, ...]]:
-    """What `pip install pixelwise[NAME]` would bring, by name; of `dev`, who develops knows."""
+    """What `pip install 'pixelwise[NAME]'` would bring, by name; of `dev`, who develops knows."""
     try:
         about: Any = importlib.metadata.metadata("pixelwise")
     except importlib.metadata.PackageNotFoundError:  # run from its source

@@ -137,7 +137,7 @@ def _obstacle(picture: Decoded, path: Path) -> str | None:
     if image.format not in _DRIVERS:
         return f"a {image.format} cannot be read by rows; {save}"
     if not is_installed():
-        return "reading it by rows needs rasterio, which is not installed; `pip install pixelwise[large]` brings it"
+        return "reading it by rows needs rasterio, which is not installed; `pip install 'pixelwise[large]'` brings it"
     if picture.raw_mode not in _RAW_MODES.get(mode, ()) and not (image.format == "TIFF" and _is_jpeg_tiff(picture)):
         return f"one of the kind {picture.raw_mode or image.mode} cannot be read by rows; {save}"
     if picture.orientation != 1 or (image.format == "PNG" and _png_orientation(picture, path) != 1):

@@ -53,7 +53,7 @@ def print_info(info: Info) -> None:
     there = ", ".join(f"{name} {version or 'is not installed'}" for name, version in info.versions.items())
     out.print(f"Engines: {there}.", soft_wrap=True)
     for name, lacking in info.extras.items():
-        said = f"lacks {', '.join(lacking)}; `pip install pixelwise[{name}]`" if lacking else "there"
+        said = f"lacks {', '.join(lacking)}; `pip install 'pixelwise[{name}]'`" if lacking else "there"
         out.print(f"pixelwise[{name}]: {said}.", soft_wrap=True)
 
 
@@ -79,9 +79,10 @@ def print_advice(case: Case, candidates: Sequence[Candidate], remarks: Sequence[
             )
         sizes = [(each.name, largest_size(each, case) or 0) for each in slow if each.accuracy]
         large = [(name, size) for name, size in sizes if 2 * size >= case.size]  # below that it is another task
-        name, size = next(iter(large or sizes), ("", 0))
+        name, size = large[0] if large else max(sizes, key=lambda each: each[1], default=("", 0))
         if size:
-            out.print(f"{name}, the best that was measured of those, keeps to it with --size {size}.")
+            which = "the best" if large else "the nearest to it"
+            out.print(f"{name}, {which} that was measured of those, keeps to it with --size {size}.")
     title = f"\nBy {AIMS[case.aim][0]}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)

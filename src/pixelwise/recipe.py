@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from pixelwise.errors import RecipeError
+from pixelwise.errors import RecipeError, did_you_mean
 from pixelwise.settings import parse_values
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Positive = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -347,5 +350,19 @@ def parse_recipe(raw: Mapping[str, Any], *, name: str) -> Recipe:
     try:
         return Recipe.model_validate(raw)
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors())
+        found = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {_said(e)}" for e in error.errors())
         raise RecipeError(f"The recipe {name} does not validate: {found}.") from error
+
+
+def _said(error: ErrorDetails) -> str:
+    """What is wrong with a value; of a key that there is none of, which there are."""
+    if error["type"] != "extra_forbidden":
+        return error["msg"]
+    part: Any = Recipe
+    for key in error["loc"][:-1]:
+        if isinstance(key, str):  # a number is a place in a list
+            kind = part.model_fields[key].annotation
+            part = next(iter(get_args(kind)), kind)
+    return "there is no such key; " + did_you_mean(
+        str(error["loc"][-1]), list(part.model_fields), f"there are: {', '.join(part.model_fields)}"
+    )

@@ -98,7 +98,8 @@ class Segmenter:
         """Segment one photo.
 
         Args:
-            source: a path, bytes, an open file, an array uint8 (H, W, 3), or what `read_image` gave.
+            source: a path, bytes, an open file, an array uint8 (H, W, 3) RGB, (H, W) grey or (H, W, 4) RGBA, or what
+                `read_image` gave.
             limits: the largest photo accepted.
             name: what to call it in reports and messages.
             advance: as for `predict`.

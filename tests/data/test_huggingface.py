@@ -258,7 +258,7 @@ def test_without_pyarrow_one_sentence_says_what_to_install(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == "['train', 'val']"
     assert "DataError" in done.stdout
-    assert "pip install pixelwise[huggingface]" in done.stdout
+    assert "pip install 'pixelwise[huggingface]'" in done.stdout
 
 
 def test_real_masks_of_nuclei(tmp_path: Path, shared_data: Path) -> None:

@@ -132,7 +132,7 @@ def _reading(path: Path) -> Iterator[None]:
         import pyarrow
     except ModuleNotFoundError as error:
         raise DataError(
-            f"{path} is read by pyarrow, which is not installed; `pip install pixelwise[huggingface]` brings it."
+            f"{path} is read by pyarrow, which is not installed; `pip install 'pixelwise[huggingface]'` brings it."
         ) from error
     try:
         yield

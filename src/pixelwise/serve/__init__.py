@@ -1,1 +1,1 @@
-"""The REST service: photos in, masks out. Needs `pip install pixelwise[serve]`."""
+"""The REST service: photos in, masks out. Needs `pip install 'pixelwise[serve]'`."""
