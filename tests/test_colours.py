@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pixelwise.colours import VOC_DISPLAY_COLOURS, distinct_colours
+from pixelwise.colours import VOC_DISPLAY_COLOURS, distinct_colours, for_display
 from pixelwise.labels import VOC, ClassTable
 
 VISION = {
@@ -127,3 +127,9 @@ def test_a_count_of_colours_that_no_table_has_is_refused(count: int) -> None:
 
 def test_distinct_colours_make_a_class_table() -> None:
     assert len(ClassTable(tuple(map(str, range(255))), distinct_colours(255))) == 255
+
+
+@pytest.mark.parametrize("name", ["background", "Background", "BACKGROUND"])
+def test_a_background_is_black_as_overlays_leave_it_however_it_is_written(name: str):
+    shown = for_display(ClassTable((name, "cell"), ((1, 2, 3), (4, 5, 6))))
+    assert shown.colours == ((0, 0, 0), *distinct_colours(1))

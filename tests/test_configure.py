@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_what_a_gpu_changes():
     assert (recipe.precision, recipe.workers) == ("bf16-mixed", 8)
     assert chosen(data(), replace(GPU, fast_bf16=False))[0].precision == "32-true"
     assert [chosen(data(photos=photos), GPU)[0].batch_size for photos in (63, 64)] == [4, 16]
+
+
+@pytest.mark.parametrize(("major", "fast"), [(7, False), (8, True)])
+def test_a_card_that_only_emulates_bf16_is_not_quick_at_it(monkeypatch: pytest.MonkeyPatch, major: int, fast: bool):
+    properties = SimpleNamespace(major=major, total_memory=16 * 2**30)  # 7 is a T4, as in Colab
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: properties)
+    monkeypatch.setattr("torch.cuda._check_bf16_tensor_supported", lambda device: True)
+    assert Machine.here().fast_bf16 == fast
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 2), (64, 4)])

@@ -161,6 +161,15 @@ def test_dice_agrees_with_a_formula_for_another_smoothing(case: tuple[Tensor, Te
     assert soft_dice_loss(*case, smooth=0.1).item() == pytest.approx(naive_dice(*case, smooth=0.1), rel=1e-5)
 
 
+def test_dice_of_millions_of_pixels_loses_none_of_them():
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand(4, 1024, 1024, generator=generator) < 0.05).long()
+    logits = 0.3 * torch.randn(4, 2, 1024, 1024, generator=generator)
+    logits[:, 0] += 1.5  # the background, of which there is most, is mostly right
+    exact = soft_dice_loss(logits.double(), target).item()
+    assert soft_dice_loss(logits, target).item() == pytest.approx(exact, rel=1e-4)
+
+
 @every
 def test_a_sure_right_answer_costs_nothing_and_a_sure_wrong_one_much(loss: Loss):
     target = torch.tensor([[[0, 1], [2, 255]]])

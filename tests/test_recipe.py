@@ -134,6 +134,12 @@ def test_an_error_names_the_file_and_the_offending_key(changes: dict[Any, Any], 
     assert f": {key}: " in str(caught.value) or f" {key} " in str(caught.value) or f" {key}," in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["", " ", ".", "../other", "runs/../..", "/elsewhere"])
+def test_a_name_that_would_lead_out_of_runs_is_refused(name: str):
+    with pytest.raises(RecipeError, match="cannot be a run's directory"):
+        parse(name=name)
+
+
 @pytest.mark.parametrize("name", ["dice", "focal", "lovasz", "ohem"])
 def test_any_loss_may_stand_alone(name: str):
     assert parse(loss={"cross_entropy": 0, name: 0.5}).loss.cross_entropy == 0

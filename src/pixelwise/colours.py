@@ -66,7 +66,7 @@ def for_display(table: ClassTable) -> ClassTable:
     if table.names == VOC.names:
         return ClassTable(table.names, VOC_DISPLAY_COLOURS, table.ignore_index)
     distinct = iter(distinct_colours(len(table)))
-    colours = tuple((0, 0, 0) if name == "background" else next(distinct) for name in table.names)
+    colours = tuple((0, 0, 0) if name.lower() == "background" else next(distinct) for name in table.names)
     return ClassTable(table.names, colours, table.ignore_index)
 
 

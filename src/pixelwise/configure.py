@@ -79,7 +79,8 @@ class Machine:
         """This machine, shared by so many training processes."""
         share = max(1, cores() // processes)
         if torch.cuda.is_available():
-            return cls(True, torch.cuda.get_device_properties(0).total_memory, share, torch.cuda.is_bf16_supported())
+            fast_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+            return cls(True, torch.cuda.get_device_properties(0).total_memory, share, fast_bf16)
         return cls(False, memory() // processes, share, _processor_has_bf16())
 
 

@@ -239,6 +239,7 @@ class Recipe(_Part):
     """Everything that a run depends on but the data itself.
 
     Attributes:
+        name: of the run, and of its directory below `runs/`.
         batch_size: photos a step, over all processes.
         steps: of the optimizer; validate_every, checkpoint_every: likewise.
         patience: the run stops after so many validations in a row without a better mean IoU; null for never.
@@ -274,6 +275,16 @@ class Recipe(_Part):
     workers: Annotated[int, Field(ge=0)] = 1
     log_to: list[Literal["mlflow", "wandb"]] = []
     card: Card = Card()
+
+    @field_validator("name")
+    @classmethod
+    def _a_directory_below_runs(cls, value: str) -> str:
+        path = Path(value)
+        if not value.strip() or path == Path() or path.is_absolute() or ".." in path.parts:
+            raise ValueError(
+                f"{value!r} cannot be a run's directory below runs/; give a plain name, and --run for others"
+            )
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -153,6 +153,13 @@ def test_a_gradient_reaches_just_as_far_as_the_receptive_field():
     assert view.stride == 256 / 64
 
 
+@pytest.mark.parametrize("encoder", ["hrnet_w18_small", "ghostnetv2_100", "pvt_v2_b0"])
+def test_maps_that_are_made_finer_again_on_the_way_do_not_change_the_output_stride(encoder: str):
+    description = describe("unet", arguments_given={"encoder": encoder})
+    assert description.output_stride == 32
+    assert description.receptive_field < 4000
+
+
 # Stages and what goes between them.
 
 
@@ -226,6 +233,12 @@ def test_each_block_of_one_resolution_is_one_stage():
     assert found["backbone.13-15"].rates == (2,)
     assert found["backbone.7-12"].height == found["backbone.13-15"].height == 32
     assert stages("fcn_resnet101")["backbone.layer3"].layers == ("23 × bottleneck",)
+
+
+def test_blocks_are_called_by_their_own_names():
+    found = stages("unet", {"encoder": "convnext_atto"})
+    assert found["encoder.stages_0"].layers == ("2 × conv ne xt block",)
+    assert found["encoder.stages_0"].layers == found["encoder.stages_1"].layers
 
 
 @pytest.mark.parametrize("name", names())

@@ -48,6 +48,12 @@ def test_too_few_or_too_many_decoder_levels_are_refused(widths: tuple[int, ...])
         UNet(num_classes=3, encoder=SMALL, decoder_channels=widths)
 
 
+@pytest.mark.parametrize("given", [{"decoder_channels": [64, 0]}, {"context_channels": 0}])
+def test_levels_without_channels_are_refused(given: dict[str, object]):
+    with pytest.raises(PixelwiseError, match="expected 1 channel or more"):
+        build("unet", num_classes=3, arguments_given=given)
+
+
 def test_an_unknown_encoder_is_named():
     with pytest.raises(PixelwiseError, match="timm has no encoder 'resnot18'"):
         build("unet", num_classes=3, arguments_given={"encoder": "resnot18"})

@@ -116,9 +116,10 @@ def _count(network: nn.Module) -> int:
 
 
 def _coarsest(seen: list[View]) -> View:
-    """Of the maps of the coarsest stride that nothing upsampled goes into, the one that sees most."""
+    """Of the maps of the coarsest stride the one that sees most; if there are any, that nothing upsampled goes into."""
     stride: Fraction = max(view.stride for view in seen)
+    coarsest = [view for view in seen if view.stride == stride]
     return max(
-        (view for view in seen if view.stride == stride and not view.upsampled),
+        [view for view in coarsest if not view.upsampled] or coarsest,
         key=lambda view: (view.whole, view.field),
     )

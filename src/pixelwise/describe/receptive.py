@@ -31,14 +31,15 @@ def views(operations: Sequence[Operation]) -> list[View]:
     """What the units of each operation's result see.
 
     The recurrence is the usual one: a window of k pixels with dilation d on a map of stride j that sees r pixels sees
-    r + (k - 1) d j; its result has stride j times its own. Where several maps go in, the widest counts.
+    r + (k - 1) d j; its result has stride j times its own. Where several maps go in, the widest field counts, and the
+    finest stride: attention asks with the units of a map and may answer from a coarser one.
     """
     seen = [View(Fraction(1), Fraction(1))]
     for operation in operations[1:]:
         features = [index for index in operation.inputs if not operations[index].indices] or list(operation.inputs)
         sources = [seen[index] for index in features]
         widest = View(
-            max(view.stride for view in sources),
+            min(view.stride for view in sources),
             max(view.field for view in sources),
             any(view.whole for view in sources),
             any(view.upsampled for view in sources),

@@ -22,6 +22,9 @@ from pixelwise.describe.trace import (
     Trace,
 )
 
+_ROWS = (nn.Sequential, nn.ModuleList)
+"""Modules that are nothing but what is in them."""
+
 
 def stage_name(modules: Sequence[str]) -> str:
     """`encoder.blocks.3`, `encoder.blocks.4` -> "encoder.blocks.3-4"."""
@@ -59,8 +62,7 @@ def _blocks(trace: Trace, paths: Sequence[str]) -> tuple[str, ...]:
     modules = [trace.called[path] for path in paths]
     if len(modules) == 1 or (len(modules) > 1 and not any(True for _ in modules[0].children())):
         modules = [child for path in paths for child in trace.called[path].children()]
-    if all(type(module) is nn.Sequential for module in modules):
-        modules = [child for module in modules for child in module.children()]
+    modules = [child for module in modules for child in (module.children() if type(module) in _ROWS else [module])]
     types = [type(module).__name__ for module in modules if sum(1 for _ in module.modules()) > 6]
     words = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower() for name in types]
     return tuple(f"{count} × {word}" if count > 1 else word for word, count in Counter(words).items())

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from pixelwise.losses.pixels import at_least_float32, check
 
+_BLOCK = 1 << 19
+"""Pixels that are added one after another; beside a sum of millions, float32 has no room for a probability."""
+
 
 def soft_dice_loss(logits: Tensor, target: Tensor, *, ignore_index: int = 255, smooth: float = 1.0) -> Tensor:
     """One minus the mean soft Dice coefficient over the classes present in the batch.
@@ -29,12 +32,14 @@ def soft_dice_loss(logits: Tensor, target: Tensor, *, ignore_index: int = 255, s
     check(logits, target)
     labelled = target != ignore_index
     probabilities = at_least_float32(logits).softmax(dim=1) * labelled.unsqueeze(1)
-    safe = torch.where(labelled, target, 0).unsqueeze(1)
+    safe = torch.where(labelled, target, 0)
     # dice_c = (2 * sum p_c [y = c] + s) / (sum p_c + sum [y = c] + s)
-    hit = probabilities.gather(1, safe).flatten()
-    of_classes = probabilities.new_zeros(logits.shape[1])
-    overlap = of_classes.index_add(0, safe.flatten(), hit)
-    count = of_classes.index_add(0, safe.flatten(), labelled.flatten().to(hit.dtype))
+    hit = probabilities.gather(1, safe.unsqueeze(1)).flatten()
+    blocks = torch.arange(len(hit), device=hit.device) // _BLOCK
+    places = blocks * logits.shape[1] + safe.flatten()
+    zeros = probabilities.new_zeros((len(hit) // _BLOCK + 1) * logits.shape[1])
+    overlap = zeros.index_add(0, places, hit).view(-1, logits.shape[1]).sum(dim=0)
+    count = zeros.index_add(0, places, labelled.flatten().to(hit.dtype)).view(-1, logits.shape[1]).sum(dim=0)
     dice = (2 * overlap + smooth) / (probabilities.sum(dim=(0, 2, 3)) + count + smooth)
     present = count > 0
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)

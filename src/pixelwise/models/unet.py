@@ -125,13 +125,15 @@ class UNet(nn.Module):
         channels = self.encoder.feature_info.channels()[::-1]  # type: ignore[union-attr, operator]
         strides = self.encoder.feature_info.reduction()[::-1]  # type: ignore[union-attr, operator]
         self.size_multiple = strides[0]
-        self.context = ContextBlock(channels[0], context_channels)
         sizes = [context_channels, *decoder_channels]
         if not 1 <= len(decoder_channels) < len(channels):
             raise PixelwiseError(
                 f"{encoder} has {len(channels)} levels; decoder_channels takes 1 to {len(channels) - 1}."
             )
+        if min(sizes) < 1:
+            raise PixelwiseError(f"The widths are {sizes}; expected 1 channel or more each.")
         self.output_stride = strides[len(decoder_channels)]
+        self.context = ContextBlock(channels[0], context_channels)
         self.decoder = nn.ModuleList(
             DecoderBlock(sizes[i], channels[i + 1], sizes[i + 1]) for i in range(len(decoder_channels))
         )
