@@ -34,12 +34,15 @@ def soft_dice_loss(logits: Tensor, target: Tensor, *, ignore_index: int = 255, s
     probabilities = at_least_float32(logits).softmax(dim=1) * labelled.unsqueeze(1)
     safe = torch.where(labelled, target, 0)
     # dice_c = (2 * sum p_c [y = c] + s) / (sum p_c + sum [y = c] + s)
-    hit = probabilities.gather(1, safe.unsqueeze(1)).flatten()
-    blocks = torch.arange(len(hit), device=hit.device) // _BLOCK
-    places = blocks * logits.shape[1] + safe.flatten()
-    zeros = probabilities.new_zeros((len(hit) // _BLOCK + 1) * logits.shape[1])
-    overlap = zeros.index_add(0, places, hit).view(-1, logits.shape[1]).sum(dim=0)
-    count = zeros.index_add(0, places, labelled.flatten().to(hit.dtype)).view(-1, logits.shape[1]).sum(dim=0)
+    hit = probabilities.gather(1, safe.unsqueeze(1))
+    overlap, count = (_sums(each.flatten(), safe.flatten(), logits.shape[1]) for each in (hit, labelled.to(hit.dtype)))
     dice = (2 * overlap + smooth) / (probabilities.sum(dim=(0, 2, 3)) + count + smooth)
     present = count > 0
     return ((1 - dice) * present).sum() / present.sum().clamp(min=1)
+
+
+def _sums(values: Tensor, ids: Tensor, classes: int) -> Tensor:
+    """Of values (N) and class ids (N), the sum of each class's, (classes)."""
+    zeros = values.new_zeros(classes)
+    blocks = zip(torch.split(ids, _BLOCK), torch.split(values, _BLOCK), strict=True)
+    return torch.stack([zeros.index_add(0, *block) for block in blocks]).sum(dim=0)
