@@ -89,6 +89,7 @@ def test_an_unknown_encoder_is_answered_with_close_names():
     [
         ("vit_tiny_patch16_224", r"the strides of its feature maps are \[16, 16, "),
         ("swin_tiny_patch4_window7_224", "it does not take photos of any size|its feature maps are"),
+        ("halonet26t", r"it does not take photos of any size\.$"),
         ("crossvit_tiny_240", r"the strides of its feature maps are \[12, 17\], and each has to be twice"),
     ],
 )

@@ -65,9 +65,9 @@ def _check_pyramid(name: str) -> None:
         with torch.no_grad():
             shapes = [tuple(feature.shape) for feature in probe(torch.zeros(1, 3, height, width, device="meta"))]
     except (AssertionError, RuntimeError) as error:
-        raise PixelwiseError(
-            f"{name} cannot be an encoder: it does not take photos of any size ({str(error).splitlines()[0]})"
-        ) from error
+        said = str(error).partition("\n")[0]  # halo attention asserts without a word
+        because = f" ({said})" if said else ""
+        raise PixelwiseError(f"{name} cannot be an encoder: it does not take photos of any size{because}.") from error
     wanted = [(1, c, height // s, width // s) for c, s in zip(channels, strides, strict=True)]
     if shapes != wanted:
         raise PixelwiseError(
