@@ -184,6 +184,16 @@ def test_two_photos_of_one_name_are_refused(write: Any):
         open_dataset("coco_json", write(content), "train")
 
 
+@pytest.mark.parametrize(("part", "what"), [("images", "photos"), ("categories", "categories")])
+def test_ids_that_come_twice_are_refused(write: Any, part: str, what: str):
+    """As where two exports, each numbered from 1, were put into one file."""
+    content = annotated({"category_id": 3, "segmentation": box(1, 1, 4, 3)}, photos=2)
+    first, second = content[part][:2]
+    content[part] = [first, second | {"id": first["id"]}]
+    with pytest.raises(DataError, match=rf"coco\.json .*two {what} of the id {first['id']}"):
+        open_dataset("coco_json", write(content), "train")
+
+
 def test_roboflows_folders_and_its_grouping_category(write: Any):
     content = annotated({"category_id": 1, "segmentation": box(0, 0, 6, 4)})
     content["categories"] = [

@@ -167,6 +167,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _categories(categories: list[dict[str, Any]]) -> tuple[dict[int, int], ClassTable]:
     """Category id -> class id, and the classes."""
+    _check_told_apart([int(entry["id"]) for entry in categories], "categories")
     groups = {str(entry.get("supercategory")) for entry in categories}
     named = {
         int(entry["id"]): str(entry["name"])
@@ -181,6 +182,7 @@ def _categories(categories: list[dict[str, Any]]) -> tuple[dict[int, int], Class
 
 def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:
     """Photos by the name of their file without its ending, in the order of the file."""
+    _check_told_apart([int(image["id"]) for image in content["images"]], "photos")
     annotations: dict[int, list[dict[str, Any]]] = {}
     for annotation in content.get("annotations", []):
         annotations.setdefault(int(annotation["image_id"]), []).append(annotation)
@@ -194,6 +196,13 @@ def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:
     if len(photos) < len(content["images"]):
         raise ValueError("two photos of the same name")
     return photos
+
+
+def _check_told_apart(ids: list[int], what: str) -> None:
+    """See that no id comes twice, as where files were put together: objects would go to photos of another one."""
+    if len(set(ids)) < len(ids):
+        twice = next(number for number in ids if ids.count(number) > 1)
+        raise ValueError(f"two {what} of the id {twice}")
 
 
 def _draw(photo: _Photo, ids: Mapping[int, int], ignore_index: int) -> NDArray[np.uint8]:
