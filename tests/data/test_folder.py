@@ -277,6 +277,28 @@ def test_arrays_are_refused_with_what_to_do(tmp_path: Path) -> None:
         describe_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "json/a.json",
+            r"1 picture and no masks, but 1 file such as json/a\.json, .* Labelme's NAME\.json belongs beside",
+        ),
+        ("annotations/train.json", r"COCO's is annotations/instances_SPLIT\.json"),
+        ("labels/a.txt", r"labels/a\.txt; outlines are read from Labelme's and COCO's JSON alone"),
+        ("annotations.xml", r"annotations\.xml; outlines .* or masks as PNG"),
+    ],
+)
+def test_outlines_that_are_not_read_are_refused_with_what_to_do(tmp_path: Path, name: str, told: str) -> None:
+    photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "notes.txt").write_text("no outlines")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    assert recognise(tmp_path) == "folder"
+    with pytest.raises(DataError, match=told):
+        describe_folder(tmp_path)
+
+
 def test_photo_and_mask_in_one_picture_are_refused_with_what_to_do(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / "train").mkdir(exist_ok=True)
