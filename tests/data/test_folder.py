@@ -212,7 +212,7 @@ def test_stacks_of_pages_are_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_lists_divide_a_flat_folder(tmp_path: Path) -> None:
     pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
     (tmp_path / "train.txt").write_text("00\nimages/01.jpg masks/01.png\n/data/me/images/02.jpg\n")
-    (tmp_path / "val.txt").write_text("03.jpg\n")
+    (tmp_path / "val.txt").write_text("D:\\me\\images\\03.jpg\n")
     (tmp_path / "test.txt").write_text("04\n\n")
     assert opened(tmp_path) == {"train": ["00", "01", "02"], "val": ["03"], "test": ["04"]}
     assert "train.txt" in describe_folder(tmp_path).finding
