@@ -190,3 +190,10 @@ def test_models_that_cannot_be_used_are_named(tmp_path: Path):
     reads = f"this pixelwise reads up to {FORMAT_VERSION}"
     assert err == f"pixelwise: mine has bundle format 99, {reads}; update pixelwise.\n"
     assert not (tmp_path / "segmented").exists()
+
+
+def test_a_working_directory_that_was_removed_is_said(tmp_path: Path):
+    before = ("sh", "-c", 'mkdir gone && cd gone && rmdir ../gone && exec "$@"', "sh")
+    for words in (("segment", "photo.jpg"), ("train", "--data", "photos")):
+        _, err = pixelwise(*words, cwd=tmp_path, before=before, status=2)
+        assert err == "pixelwise: The working directory was removed; change to one that is there.\n"

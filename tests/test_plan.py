@@ -204,6 +204,16 @@ def test_a_run_that_goes_on_keeps_its_recipe_and_its_reasons(folder: Path, tmp_p
     assert reasons(again) == reasons(plan)
 
 
+def test_a_directory_that_is_taken_is_told_before_the_data_are_looked_at(tmp_path: Path):
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("name: other\n")
+    with pytest.raises(RecipeError, match="run holds a run already; give --resume"):
+        make(Request(None, tmp_path / "not looked for", run=run), processes=1, watcher=Watcher())
+    with pytest.raises(DataError, match=r"no directory .*not looked for"):
+        make(Request(None, tmp_path / "not looked for", run=run, only_look=True), processes=1, watcher=Watcher())
+
+
 def test_a_run_goes_on_by_its_directory_alone(folder: Path, tmp_path: Path):
     plan = planned(folder, "batch_size=2")
     (tmp_path / "run").mkdir()

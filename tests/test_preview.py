@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from helpers import pixelwise
 from pixelwise.colours import for_display
 from pixelwise.data import open_dataset
 from pixelwise.data.loader import class_pixels, loader_of_run, sampling_factors
@@ -143,7 +144,14 @@ def test_a_preview_that_cannot_be_drawn_says_why(tmp_path: Path):
         draw_preview(recipe_with(), [Made(2)], tmp_path / "sheet.tiff", count=1)
     with pytest.raises(ValueError, match="count is 0"):
         draw_preview(recipe_with(), [Made(2)], tmp_path / "sheet.png", count=0)
+    with pytest.raises(OutputError, match=r"no directory .*nowhere to write sheet\.png to"):
+        draw_preview(recipe_with(), [Made(2)], tmp_path / "nowhere" / "sheet.png", count=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preview_that_cannot_be_drawn_is_refused_before_the_data_are_looked_at(tmp_path: Path):
+    _, err = pixelwise("train", "--data", "not-looked-for", "--preview", "sheet.gif", cwd=tmp_path, status=2)
+    assert "sheet.gif: pictures are written as .jpg or .png" in err
 
 
 def test_a_snapshot_shows_photo_truth_prediction_and_where_they_differ(tmp_path: Path):

@@ -147,7 +147,7 @@ def test_a_run_that_goes_on_from_a_whole_checkpoint_says_nothing_of_damage(
     workplace: Path, whole_run: Path, tmp_path: Path
 ):
     said = go(workplace, interrupted(whole_run, tmp_path / "run"), resume=True)
-    assert not any("damaged" in text for text in said)
+    assert not any("damaged" in text or "changed" in text for text in said)
     assert not differences(whole_run, tmp_path / "run")
 
 
@@ -163,6 +163,17 @@ def test_a_run_does_not_go_on_with_other_data(workplace: Path, whole_run: Path, 
     with pytest.raises(RecipeError, match="data changed since the run was started"):
         go(other, run, resume=True)
     assert (run / "log.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_other_masks_says_so(workplace: Path, whole_run: Path, tmp_path: Path):
+    run = interrupted(whole_run, tmp_path / "run")
+    shutil.copytree(workplace / "voc", tmp_path / "other" / "voc")
+    shutil.copy(workplace / "recipe.yaml", tmp_path / "other")
+    masks = tmp_path / "other" / "voc" / "SegmentationClass"
+    shutil.copy(masks / "coffee1.png", masks / "chelsea1.png")
+    said = go(tmp_path / "other", run, resume=True)
+    assert any(text.startswith("Warning: The masks to learn from, or what is stated of them, changed") for text in said)
 
 
 @pytest.mark.slow

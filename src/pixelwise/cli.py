@@ -68,6 +68,10 @@ def _is_output_lost() -> bool:
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def app() -> None:
     """Every pixel of a photo labelled by a CNN."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # in which libraries die, PyTorch's too
+        raise PixelwiseError("The working directory was removed; change to one that is there.") from error
 
 
 _SEGMENT_EXAMPLES = """\b

@@ -160,6 +160,10 @@ def train(
     from pixelwise.listing import print_choices
     from pixelwise.terminal import training_progress
 
+    if preview is not None:
+        from pixelwise.preview import check_preview, draw_preview
+
+        check_preview(preview, force=force)
     only_look = dry_run or preview is not None
     request = plan.Request(recipe, data, model, layout, options, overrides, epochs, run, resume, only_look)
     first = processes.rank() == 0
@@ -173,7 +177,6 @@ def train(
         return
     if preview is not None:
         from pixelwise.data_check import open_sets
-        from pixelwise.preview import draw_preview
 
         sets = open_sets(planned.recipe.data.train, data_root)
         draw_preview(planned.recipe, sets, preview, count=preview_count, force=force, pixels=planned.pixels)

@@ -136,6 +136,8 @@ def make(request: Request, *, processes: int, watcher: Watcher) -> tuple[Plan, P
         plan = plan_from_file(RunDirectory(run).recipe, request.overrides)
         _check_same(request, plan.recipe, run)
         return plan, run
+    if not (request.resume or request.only_look):
+        RunDirectory(run).check("", resume=False)  # now rather than after a look at all masks
     return plan_from_data(request.data, request, processes=processes, watcher=watcher), run
 
 

@@ -15,8 +15,22 @@ from pixelwise.data.sample import Dataset
 from pixelwise.errors import OutputError
 from pixelwise.files import is_there
 from pixelwise.recipe import Recipe
-from pixelwise.render import write_picture
+from pixelwise.render import check_picture_suffix, write_picture
 from pixelwise.sheet import Cell, draw_sheet, fit_mask, fit_photo, labelled_photo, shares_of
+
+
+def check_preview(path: Path, *, force: bool) -> None:
+    """See that a preview can be written, before the data are looked at.
+
+    Raises:
+        OutputError: the suffix is of no format that is written; there is no such directory; or there is such a file,
+            and not `force`.
+    """
+    check_picture_suffix(path)
+    if is_there(path) and not force:
+        raise OutputError(f"{path} is there already; give another name, or --force to replace it.")
+    if not path.parent.is_dir():
+        raise OutputError(f"There is no directory {path.parent} to write {path.name} to.")
 
 
 def draw_preview(
@@ -47,8 +61,7 @@ def draw_preview(
     """
     if count < 1:
         raise ValueError(f"count is {count}; expected 1 or more.")
-    if is_there(path) and not force:
-        raise OutputError(f"{path} is there already; give another name, or --force to replace it.")
+    check_preview(path, force=force)
     classes = for_display(datasets[0].classes) if recipe.data.colours == "display" else datasets[0].classes
     ids = [name for dataset in datasets for name in dataset.ids]
     pixels = class_pixels(datasets) if pixels is None else pixels

@@ -26,6 +26,7 @@ Background = int | Literal["auto"] | None
 
 _WHITE: Colour = (255, 255, 255)
 _NEAR_BLACK: Colour = (16, 18, 22)
+_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 JPEG_QUALITY = 95
 JPEG_LONGEST_SIDE = 65500
 """What libjpeg writes; the format itself has room for 65535."""
@@ -154,6 +155,16 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
     """
     file_format = _format_for(path, *picture.shape[:2])
     _save(Image.fromarray(picture), path, file_format)
+
+
+def check_picture_suffix(path: Path) -> None:
+    """See that `write_picture` knows the format that a name asks for.
+
+    Raises:
+        OutputError: it does not.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise OutputError(f"{path}: pictures are written as .jpg or .png, not as {path.suffix or 'a bare name'!r}.")
 
 
 def border_width(height: int, width: int) -> int:
@@ -291,9 +302,8 @@ def check_pair(photo: Rows, mask: Rows) -> None:
 
 
 def _format_for(path: Path, height: int, width: int) -> str:
-    file_format = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}.get(path.suffix.lower())
-    if file_format is None:
-        raise OutputError(f"{path}: pictures are written as .jpg or .png, not as {path.suffix or 'a bare name'!r}.")
+    check_picture_suffix(path)
+    file_format = _FORMATS[path.suffix.lower()]
     if file_format == "JPEG" and max(height, width) > JPEG_LONGEST_SIDE:
         raise OutputError(f"{path}: {width}x{height} pixels are more than JPEG can hold; write a .png instead.")
     return file_format

@@ -47,6 +47,7 @@ class RunState:
         step: steps taken.
         best: the best mean IoU on the validation data so far; stale: validations since.
         seen: int64 (C, C), what the network took for what in training since the last validation.
+        masks: a hash of how many pixels of each class each photo to learn from has.
     """
 
     recipe: Recipe
@@ -64,6 +65,7 @@ class RunState:
     best: float | None = None
     stale: int = 0
     seen: Tensor = field(default_factory=lambda: torch.zeros(0))
+    masks: str = ""
 
     @classmethod
     def fresh(
@@ -114,9 +116,11 @@ class RunState:
         factors = sampling_factors(pixels, class_balance=recipe.data.class_balance, background=classes.has_background)
         seen = torch.zeros(len(classes), len(classes), dtype=torch.int64, device=fabric.device)
         loss = _loss_function(recipe.loss, pixels, fabric, ignore_index=classes.ignore_index)
-        return cls(
+        state = cls(
             recipe, fabric, train_sets, val_sets, factors, module, model, frozen, ema, optimizer, loss, seen=seen
         )
+        state.masks = hashlib.sha256(np.stack(pixels).tobytes()).hexdigest()
+        return state
 
     @property
     def classes(self) -> ClassTable:
@@ -134,7 +138,7 @@ class RunState:
 
         Args:
             directory: of the checkpoints.
-            say: told of damaged ones.
+            say: told of damaged ones, and where the masks are not what they were.
 
         Raises:
             RecipeError: the data are other ones than those that the run was started with.
@@ -149,6 +153,8 @@ class RunState:
                 "The data changed since the run was started: photos came or went, or the classes are others. Bring "
                 "them back as they were, or start a new run."
             )
+        if saved.get("masks", self.masks) != self.masks:  # which earlier versions did not save
+            say("Warning: The masks to learn from, or what is stated of them, changed since the run was started.")
         self.module.load_state_dict(saved["model"])
         self.ema.load_state_dict(saved["ema"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -170,6 +176,7 @@ class RunState:
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "seen": self.seen,
                 "data": self._data(),
+                "masks": self.masks,
             }
             numbers = {"step": self.step, "best": self.best, "stale": self.stale}
             save_checkpoint(directory, {**parts, **numbers}, step=self.step)

@@ -184,6 +184,27 @@ def test_two_photos_of_one_name_are_refused(write: Any):
         open_dataset("coco_json", write(content), "train")
 
 
+@pytest.mark.parametrize(("part", "what"), [("images", "photos"), ("categories", "categories")])
+def test_ids_that_come_twice_are_refused(write: Any, part: str, what: str):
+    """As where two exports, each numbered from 1, were put into one file."""
+    content = annotated({"category_id": 3, "segmentation": box(1, 1, 4, 3)}, photos=2)
+    first, second = content[part][:2]
+    content[part] = [first, second | {"id": first["id"]}]
+    with pytest.raises(DataError, match=rf"coco\.json .*two {what} of the id {first['id']}"):
+        open_dataset("coco_json", write(content), "train")
+
+
+def test_gaps_are_told(write: Any):
+    """As a tool leaves them that lists photos nobody has labelled yet, or a script that took photos out."""
+    whole = {"category_id": 3, "segmentation": box(1, 1, 4, 3)}
+    root = write(annotated(whole, whole | {"image_id": 99}, photos=3), at="annotations/instances_train.json")
+    write(annotated(whole), at="annotations/instances_val.json")
+    train, val = (open_dataset("coco_json", root, split) for split in ("train", "val"))
+    told = "2 photos of train without annotations, read as background throughout; 1 annotation of photos that are not"
+    assert train.finding == f"{told} listed left out"  # type: ignore[attr-defined]
+    assert val.finding == ""  # type: ignore[attr-defined]
+
+
 def test_roboflows_folders_and_its_grouping_category(write: Any):
     content = annotated({"category_id": 1, "segmentation": box(0, 0, 6, 4)})
     content["categories"] = [

@@ -436,6 +436,7 @@ def test_classes_that_share_a_colour_are_not_told_by_it(tmp_path: Path) -> None:
     ("name", "text"),
     [
         ("classes.txt", "sky\nroad\ncar\n"),
+        ("classes.txt", "__ignore__\nsky\nroad\ncar\n"),  # Labelme's, which counts from -1
         ("codes.txt", "0 sky\n1 road\n2: car\n"),
         ("labelmap.txt", "# label:color_rgb:parts:actions\nsky:0,0,0::\nroad:1,2,3::\ncar:9,9,9::\n"),
         ("label_colors.txt", "64 128 64\tsky\n192 0 128\t\troad\n0 128 192 car\n"),

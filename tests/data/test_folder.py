@@ -212,7 +212,7 @@ def test_stacks_of_pages_are_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_lists_divide_a_flat_folder(tmp_path: Path) -> None:
     pairs(tmp_path, "images/{}.jpg", "masks/{}.png")
     (tmp_path / "train.txt").write_text("00\nimages/01.jpg masks/01.png\n/data/me/images/02.jpg\n")
-    (tmp_path / "val.txt").write_text("03.jpg\n")
+    (tmp_path / "val.txt").write_text("D:\\me\\images\\03.jpg\n")
     (tmp_path / "test.txt").write_text("04\n\n")
     assert opened(tmp_path) == {"train": ["00", "01", "02"], "val": ["03"], "test": ["04"]}
     assert "train.txt" in describe_folder(tmp_path).finding
@@ -274,6 +274,28 @@ def test_arrays_are_refused_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     np.save(tmp_path / "masks" / "a.npy", np.zeros((4, 4)))
     with pytest.raises(DataError, match=r"1 picture, but its masks seem to be 1 file such as masks/a\.npy, .* PNG"):
+        describe_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "json/a.json",
+            r"1 picture and no masks, but 1 file such as json/a\.json, .* Labelme's NAME\.json belongs beside",
+        ),
+        ("annotations/train.json", r"COCO's is annotations/instances_SPLIT\.json"),
+        ("labels/a.txt", r"labels/a\.txt; outlines are read from Labelme's and COCO's JSON alone"),
+        ("annotations.xml", r"annotations\.xml; outlines .* or masks as PNG"),
+    ],
+)
+def test_outlines_that_are_not_read_are_refused_with_what_to_do(tmp_path: Path, name: str, told: str) -> None:
+    photo(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "notes.txt").write_text("no outlines")
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{}")
+    assert recognise(tmp_path) == "folder"
+    with pytest.raises(DataError, match=told):
         describe_folder(tmp_path)
 
 

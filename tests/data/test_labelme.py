@@ -108,6 +108,15 @@ def test_a_photo_is_found_by_imagepath_or_by_the_name_of_the_json(write: Any, sa
     assert open_dataset("labelme", root, "train").image_paths == [root / "photos" / "b.png"]
 
 
+def test_two_files_about_one_photo_are_refused(write: Any):
+    """One was copied, or renamed together with its photo, and `imagePath` stayed as it was."""
+    write(shape("car", SQUARE), name="a")
+    root = write(shape("car", SQUARE), name="b", imagePath="a.jpg")
+    for split in ("train", "val"):
+        with pytest.raises(DataError, match=r"a\.json and .*b\.json are both about the photo .*a\.jpg; .*`imagePath`"):
+            open_dataset("labelme", root, split)
+
+
 def test_a_photo_inside_the_json_alone_is_not_enough(write: Any):
     root = write(shape("car", SQUARE), imageData="iVBORw0KGgo=")
     (root / "a.jpg").unlink()
@@ -151,7 +160,7 @@ def test_a_folder_for_validation_is_one_whatever_it_is_called(write: Any, folder
 def test_photos_without_a_json_file_are_told(write: Any, save_picture: SavePicture):
     for i in range(5):
         root = write(shape("car", SQUARE), name=f"p{i}")
-    write(shape("car", SQUARE), name="renamed", imagePath="p0.jpg")
+    write(shape("car", SQUARE), name="renamed", imagePath="gone.jpg")
     dataset = open_dataset("labelme", root, "train")
     assert (list(dataset.unpaired), dataset.finding) == ([], "")  # type: ignore[attr-defined]
     save_picture(root / "forgotten.jpg", np.full((4, 6, 3), 90, dtype=np.uint8))

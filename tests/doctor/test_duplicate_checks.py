@@ -9,6 +9,7 @@ import pytest
 from broken import SIZE, Folder, blob, crop, of_kind, sound
 from PIL import Image
 
+from pixelwise.doctor import quick_check
 from pixelwise.doctor.duplicate_checks import leaks, near_leaks
 from pixelwise.doctor.facts import Look, PairFacts, PhotoFacts, fingerprint
 from pixelwise.doctor.findings import LEAK, NEAR_LEAK, REPEATED, Place
@@ -68,6 +69,25 @@ def test_splits_that_contain_each_other_and_several_to_learn_from_leak_nothing(t
     findings = of_kind(folder.examined(), LEAK)
     assert "is in both train and val" in findings[0].sentence
     assert len({finding.files for finding in findings}) == len(findings) == 1
+
+
+def test_a_file_in_two_lists_is_told_by_the_quick_check_too(tmp_path: Path):
+    folder = sound(tmp_path)
+    shared = folder.splits["val"][:2]
+    folder.splits["train"] += shared
+    (finding,) = quick_check(folder.datasets()).findings
+    assert (finding.kind, finding.severity, finding.files) == (LEAK, "warning", tuple(pair[1] for pair in shared))
+    assert finding.sentence == f"{shared[0][1]} and 1 more are in both train and val; the figures will be too good."
+    assert len(of_kind(folder.examined(), LEAK)) == 2
+
+
+def test_a_validation_list_that_is_a_part_of_the_list_to_learn_from_leaks(tmp_path: Path):
+    folder = sound(tmp_path)
+    folder.splits["train"] += folder.splits["val"]
+    assert [finding.kind for finding in quick_check(folder.datasets()).findings] == [LEAK]
+    assert len(of_kind(folder.examined(), LEAK)) == len(folder.splits["val"])
+    folder.splits["trainval"] = folder.splits.pop("train")
+    assert quick_check(folder.datasets()).findings == ()
 
 
 def test_a_photo_that_is_in_a_split_twice_is_told(tmp_path: Path):

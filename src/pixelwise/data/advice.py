@@ -18,6 +18,7 @@ LAYOUTS = (
 """What is understood, for messages."""
 
 _ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5", ".nii", ".nii.gz", ".nrrd", ".dcm")
+_OUTLINES = (".json", ".xml", ".txt")
 _LOOKED_AT = 20
 _SHOWN = 6
 
@@ -35,7 +36,7 @@ def no_pair(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> DataEr
         photos: its pictures that are named as photos, or as nothing.
         masks: those that are named as masks.
     """
-    arrays = _arrays(root)
+    arrays = _files(root, _ARRAYS)
     if arrays and not masks:
         some = arrays[0].relative_to(root)
         return DataError(
@@ -43,6 +44,8 @@ def no_pair(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> DataEr
             f"such as {some}, which are not read. Save each as a PNG of its photo's name, for an array of class ids "
             "with `PIL.Image.fromarray(ids.astype('uint8')).save(...)`."
         )
+    if photos and not masks and (told := _outlines(root, photos)):
+        return DataError(told)
     if not photos and not masks:
         return DataError(f"{root} holds no pictures that can be read. Expected: {LAYOUTS}.")
     if masks and (told := _one_mask_an_object(root, photos, masks) or _one_folder_a_class(root, photos, masks)):
@@ -64,9 +67,28 @@ def no_pair(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> DataEr
     )
 
 
-def _arrays(root: Path) -> list[Path]:
-    found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)
-    return sorted(path for path in found if path.name.lower().endswith(_ARRAYS))
+def _files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    found = (Path(folder, name) for folder, _, names in os.walk(root) for name in names if not name.startswith("."))
+    return sorted(path for path in found if path.name.lower().endswith(suffixes))
+
+
+def _outlines(root: Path, photos: Sequence[Path]) -> str:
+    """What is said of objects drawn as outlines: Labelme's or COCO's JSON in another place, YOLO's .txt, an .xml."""
+    stems = {path.stem for path in photos}
+    found = [path for path in _files(root, _OUTLINES) if path.suffix.lower() != ".txt" or path.stem in stems]
+    if not found:
+        return ""
+    held = f"{root} holds {counted(len(photos), 'picture')} and no masks, but {counted(len(found), 'file')} such as "
+    if found[0].suffix.lower() != ".json":
+        return (
+            f"{held}{found[0].relative_to(root)}; outlines are read from Labelme's and COCO's JSON alone. Have the "
+            "tool that drew them export that, or masks as PNG."
+        )
+    return (
+        f"{held}{found[0].relative_to(root)}, which is not read where it lies. Labelme's NAME.json belongs beside its "
+        "photo, all in one folder or in train/, val/, test/; COCO's is annotations/instances_SPLIT.json, "
+        "SPLIT/_annotations.coco.json, or the only .json file beside images/."
+    )
 
 
 def _one_mask_an_object(root: Path, photos: Sequence[Path], masks: Sequence[Path]) -> str:

@@ -23,6 +23,7 @@ _FILES = (
     "label_names.txt",
 )
 _VOID = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "don't care", "dontcare"}
+_LABELME_VOID = "__ignore__"
 _HEADER = {"name", "names", "class", "classes", "label", "class name", "class_name"}
 
 
@@ -74,6 +75,8 @@ def _parse(path: Path) -> KnownClasses | None:
     lines = [line for line in lines if line and not line.startswith("#")]
     entries = [_entry(line) for line in lines]
     if entries and entries[0][1] == () and entries[0][0].split(",")[0].strip().lower() in _HEADER | {"pixel value"}:
+        entries = entries[1:]
+    if entries and entries[0] == (_LABELME_VOID, ()):  # its id is -1
         entries = entries[1:]
     names = tuple(name for name, _ in entries)
     numbers = [numbers for _, numbers in entries]

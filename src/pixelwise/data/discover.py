@@ -330,7 +330,7 @@ def _with_lists(root: Path, found: Found) -> Found:
 
 def _listed(entry: str, by_name: dict[str, Pair]) -> Pair | None:
     """The pair that an entry of a list names: an id, a file, or a path of which only the end counts."""
-    parts = entry.strip("/").split("/")
+    parts = entry.replace("\\", "/").strip("/").split("/")  # Windows' paths, too
     for start in range(len(parts)):
         tail = "/".join(parts[start:])
         for name in (tail, tail.rpartition(".")[0]):

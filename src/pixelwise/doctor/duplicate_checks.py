@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.data.splits import TRAIN_SPLITS
 from pixelwise.doctor.facts import Look, MaskFacts, PairFacts
 from pixelwise.doctor.findings import LEAK, NEAR_LEAK, REPEATED, Finding
 from pixelwise.doctor.survey import SplitFacts, rank
@@ -51,6 +52,20 @@ def leaked_photos(splits: Sequence[SplitFacts]) -> list[Finding]:
         # The same file may be in several splits, of which one is a part of the other.
         findings.setdefault(paths, Finding(LEAK, "warning", dropped.split.name, paths, sentence, places))
     return list(findings.values())
+
+
+def shared_files(splits: Sequence[SplitFacts]) -> list[Finding]:
+    """What of that can be told without a look at the photos: the same files in two splits, a finding for both."""
+    apart = _apart(splits)
+    findings = []
+    for one, other in itertools.combinations(sorted(splits, key=lambda split: rank(split.name)), 2):
+        there = {pair.photo_path for pair in other.pairs}
+        paths = tuple(pair.photo_path for pair in one.pairs if pair.photo_path in there)
+        if paths and (id(one), id(other)) in apart:
+            shared = f"{paths[0]} and {len(paths) - 1} more are" if len(paths) > 1 else f"{paths[0]} is"
+            sentence = f"{shared} in both {one.name} and {other.name}; the figures will be too good."
+            findings.append(Finding(LEAK, "warning", one.name, paths, sentence))
+    return findings
 
 
 def leaks(splits: Sequence[SplitFacts]) -> Iterator[tuple[Sighting, Sighting]]:
@@ -153,15 +168,17 @@ def _apart(splits: Sequence[SplitFacts]) -> set[tuple[int, int]]:
     """The pairs of splits (by `id`) that should have no photo in common.
 
     Not two that are both to be learnt from (VOC's train and train_aug), nor one that is a part of the other (val of
-    trainval).
+    trainval), but for a plain `train`, of which nothing else is a part.
     """
     files = {id(split): {pair.photo_path for pair in split.pairs} for split in splits}
+
+    def is_part(one: SplitFacts, whole: SplitFacts) -> bool:
+        return files[id(one)] <= files[id(whole)] and whole.name.lower() not in TRAIN_SPLITS
+
     return {
         (id(one), id(other))
         for one, other in itertools.permutations(splits, 2)
-        if not (one.learns and other.learns)
-        and not files[id(one)] <= files[id(other)]
-        and not files[id(other)] <= files[id(one)]
+        if not (one.learns and other.learns) and not is_part(one, other) and not is_part(other, one)
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pixelwise.data import open_dataset, splits, training_splits
 from pixelwise.data.pairs import Pairs
 from pixelwise.doctor.class_checks import absent_classes, rare_classes, unlabelled_splits
-from pixelwise.doctor.duplicate_checks import leaked_photos, near_leaks, repeated_photos
+from pixelwise.doctor.duplicate_checks import leaked_photos, near_leaks, repeated_photos, shared_files
 from pixelwise.doctor.file_checks import (
     grey_among_colour,
     odd_sizes,
@@ -180,7 +180,7 @@ def quick_check(datasets: Sequence[Pairs], *, advance: Advance = lambda share: N
         advance: called with 1 after each pair.
     """
     facts = look_at(datasets, deep=False, advance=advance)
-    return Diagnosis(facts, _sorted(_findings(facts, _QUICK)))
+    return Diagnosis(facts, _sorted(_findings(facts, (*_QUICK, shared_files))))
 
 
 def _findings(facts: Sequence[SplitFacts], checks: Sequence[Check]) -> list[Finding]:

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.colours import distinct_colours
+from pixelwise.data.advice import counted
 from pixelwise.data.pairs import Pairs
 from pixelwise.data.polygons import fill_polygon, polygon_area
 from pixelwise.data.registry import register
@@ -89,6 +90,7 @@ class COCOAnnotations(Pairs):
             raise DataError(f"{source.annotations} is not as COCO's annotations are ({error!r}).") from error
         except PixelwiseError as error:  # of the class table
             raise DataError(f"{source.annotations}: {error}") from error
+        lost = len(content.get("annotations", [])) - sum(len(photo.annotations) for photo in photos.values())
         if split in ("train", "val") and find_split(sources, VAL_SPLITS) is None:
             ids = with_validation({whole: list(photos)}, whole=whole).get(split, [])
             photos = {name: photos[name] for name in ids}
@@ -102,6 +104,7 @@ class COCOAnnotations(Pairs):
             image_paths=[_find(source.folders, photo.file) for photo in self._photos],
             mask_paths=[source.annotations] * len(photos),
         )
+        self.finding = _told(sum(not photo.annotations for photo in self._photos), lost, split)
 
     @staticmethod
     def recognises(root: Path) -> bool:
@@ -167,6 +170,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _categories(categories: list[dict[str, Any]]) -> tuple[dict[int, int], ClassTable]:
     """Category id -> class id, and the classes."""
+    _check_told_apart([int(entry["id"]) for entry in categories], "categories")
     groups = {str(entry.get("supercategory")) for entry in categories}
     named = {
         int(entry["id"]): str(entry["name"])
@@ -181,6 +185,7 @@ def _categories(categories: list[dict[str, Any]]) -> tuple[dict[int, int], Class
 
 def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:
     """Photos by the name of their file without its ending, in the order of the file."""
+    _check_told_apart([int(image["id"]) for image in content["images"]], "photos")
     annotations: dict[int, list[dict[str, Any]]] = {}
     for annotation in content.get("annotations", []):
         annotations.setdefault(int(annotation["image_id"]), []).append(annotation)
@@ -194,6 +199,20 @@ def _photos(content: Mapping[str, Any]) -> dict[str, _Photo]:
     if len(photos) < len(content["images"]):
         raise ValueError("two photos of the same name")
     return photos
+
+
+def _told(bare: int, lost: int, split: str) -> str:
+    """What gaps in an export come to: of a tool that lists photos nobody has labelled yet, or of files put together."""
+    parts = [f"{counted(bare, 'photo')} of {split} without annotations, read as background throughout"] if bare else []
+    parts += [f"{counted(lost, 'annotation')} of photos that are not listed left out"] if lost else []
+    return "; ".join(parts)
+
+
+def _check_told_apart(ids: list[int], what: str) -> None:
+    """See that no id comes twice, as where files were put together: objects would go to photos of another one."""
+    if len(set(ids)) < len(ids):
+        twice = next(number for number in ids if ids.count(number) > 1)
+        raise ValueError(f"two {what} of the id {twice}")
 
 
 def _draw(photo: _Photo, ids: Mapping[int, int], ignore_index: int) -> NDArray[np.uint8]:

@@ -77,13 +77,15 @@ class Labelme(Pairs):
         split: train, val or test.
 
     Raises:
-        DataError: a JSON file is damaged, holds a line or a point, or its photo is missing.
+        DataError: a JSON file is damaged, holds a line or a point, or its photo is missing or another file's, too.
     """
 
     def __init__(self, root: Path, split: str) -> None:
         paths = _paths(root)
         check_split(split, sorted(paths), root=root)
         files = {path: _read(path) for path in sorted({path for group in paths.values() for path in group})}
+        photos = {path: _find_photo(path, file) for path, file in files.items()}
+        _check_one_file_a_photo(photos)
         labels = {shape.label for file in files.values() for shape in file.shapes} - {*_BACKGROUND, _IGNORE}
         if len(labels) > _MOST_LABELS:
             raise DataError(
@@ -98,7 +100,7 @@ class Labelme(Pairs):
             classes=table,
             split=split,
             ids=[path.stem for path in paths[split]],
-            image_paths=[_find_photo(path, files[path]) for path in paths[split]],
+            image_paths=[photos[path] or _missing(path, files[path]) for path in paths[split]],
             mask_paths=paths[split],
         )
         self.unpaired = _unlabelled(files)
@@ -149,14 +151,25 @@ def _is_beside_photo(path: Path) -> bool:
     return any(path.with_suffix(suffix).is_file() for suffix in _PHOTO_SUFFIXES)
 
 
-def _find_photo(path: Path, file: _File) -> Path:
+def _find_photo(path: Path, file: _File) -> Path | None:
     named = path.parent / file.photo
     candidates = [named, path.parent / named.name, *(path.with_suffix(suffix) for suffix in _PHOTO_SUFFIXES)]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        copy = " (its copy in `imageData` is not read)" if file.has_copy else ""
-        raise DataError(f"The photo of {path} is missing; put {named.name} beside it{copy}.")
-    return found
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _missing(path: Path, file: _File) -> Path:
+    copy = " (its copy in `imageData` is not read)" if file.has_copy else ""
+    raise DataError(f"The photo of {path} is missing; put {Path(file.photo).name} beside it{copy}.")
+
+
+def _check_one_file_a_photo(photos: Mapping[Path, Path | None]) -> None:
+    """Refuse two JSON files about one photo, as where one was copied, or renamed without the `imagePath` in it."""
+    about: dict[Path, Path] = {}
+    for path, photo in photos.items():
+        if photo is not None and (other := about.setdefault(photo.resolve(), path)) != path:
+            raise DataError(
+                f"{other} and {path} are both about the photo {photo}; remove one, or correct the `imagePath` in it."
+            )
 
 
 def _unlabelled(files: Mapping[Path, _File]) -> list[Path]:
