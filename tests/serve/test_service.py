@@ -478,6 +478,16 @@ def test_a_model_that_cannot_be_run_ends_it_with_one_sentence(tmp_path: Path):
     )
 
 
+def test_the_address_is_told_when_it_can_be_asked():
+    command = [sys.executable, "-m", "pixelwise", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=PIPE, text=True, env=ENVIRONMENT) as process:
+        try:
+            host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
+            socket.create_connection((host, int(port))).close()
+        finally:
+            process.kill()
+
+
 def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_one_sentence(server: str, tmp_path: Path):
     port = server.rpartition(":")[2]
     _, err = pixelwise("serve", "--port", port, cwd=tmp_path, status=2)

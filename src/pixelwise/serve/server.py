@@ -28,6 +28,7 @@ def run(app: FastAPI, *, host: str, port: int, failure: Callable[[], Exception |
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # before the address is told, which who reads it may ask at once
     except OSError as error:
         raise PixelwiseError(f"{host}:{port} cannot be listened on ({error.strerror}); give another --port.") from error
     shown = f"[{host}]" if family == socket.AF_INET6 else host
