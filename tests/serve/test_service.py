@@ -492,6 +492,8 @@ def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_one_sentence(ser
     port = server.rpartition(":")[2]
     _, err = pixelwise("serve", "--port", port, cwd=tmp_path, status=2)
     assert err.startswith(f"pixelwise: 127.0.0.1:{port} cannot be listened on (")
+    _, err = pixelwise("serve", "--host", "192.0.2.1", cwd=tmp_path, status=2)  # for documents, nobody's
+    assert "give another --host or --port." in err
     _, err = pixelwise("serve", "--model", "absent", cwd=tmp_path, status=2)
     assert "absent" in err
     _, err = pixelwise("serve", "--model", "default", "--model", "default", cwd=tmp_path, status=2)
