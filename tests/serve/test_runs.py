@@ -342,6 +342,18 @@ def test_a_run_is_shown_once_it_is_known(page, server: str):
 
 
 @pytest.mark.browser
+def test_a_run_whose_recipe_is_damaged_is_shown(page, workplace: Path, tmp_path: Path):
+    """It does not say of how many steps, nor of which architecture."""
+    shutil.copytree(workplace / "runs" / "deep" / "small", tmp_path / "damaged")
+    (tmp_path / "damaged" / "recipe.yaml").write_text("")
+    with serving("--runs", str(tmp_path)) as (_, address):
+        page.goto(f"{address}/#run=damaged")
+        page.get_by_text("finished, step 6; best mean IoU").wait_for()
+        assert page.locator("#told").inner_text() == ""
+        assert page.locator("#curves path.train").first.get_attribute("d").startswith("M")
+
+
+@pytest.mark.browser
 @pytest.mark.slow
 def test_a_training_is_watched_as_it_goes_on(page, server: str, workplace: Path):
     """A real one beside it: the page shows its steps, its curves and its newest picture without being asked again."""
