@@ -329,6 +329,39 @@ def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
     assert page.locator("#status.error").count() == 0
 
 
+def test_a_server_that_does_not_answer_is_said_and_the_page_goes_on(page):
+    for pattern, start in (
+        ("**/v1/segment*", lambda: page.locator("#file").set_input_files(ASTRONAUT)),
+        ("**/static/*.jpg", lambda: page.locator("[data-example='coffee.jpg']").click()),
+        ("**/v1/runs", lambda: page.evaluate("location.hash = '#runs'")),
+    ):
+        page.route(pattern, lambda route: route.abort("connectionrefused"))
+        start()
+        page.get_by_text("The server does not answer; see whether it still runs.").and_(
+            page.locator(".error")
+        ).wait_for()
+        page.unroute(pattern)
+        page.evaluate("say('')")
+    page.locator("#told:not(.error)").wait_for(state="attached")
+    page.evaluate("location.hash = '#photo'")
+    upload(page, ASTRONAUT)
+
+
+def test_what_is_in_front_of_the_server_may_answer_in_its_place(page):
+    page.route("**/v1/segment*", lambda route: route.fulfill(status=502, content_type="text/html", body="<html>"))
+    page.locator("#file").set_input_files(ASTRONAUT)
+    page.get_by_text("The answer is 502 Bad Gateway.").wait_for()
+
+
+def test_a_photo_that_was_changed_since_it_was_chosen_is_said(page, tmp_path: Path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(ASTRONAUT.read_bytes())
+    upload(page, photo)
+    photo.write_bytes(b"another")
+    page.locator("#size").select_option("256")
+    page.get_by_text("The file cannot be read; choose it again.").wait_for()
+
+
 def test_an_address_that_says_nothing_is_that_of_the_photo(page, address: str):
     for place in ("#run=%", "#report=%ff", "#nothing"):
         page.goto(f"{address}/{place}")

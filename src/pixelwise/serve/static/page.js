@@ -14,6 +14,21 @@ function say(text, error = false) {
   $("status").className = error ? "error" : "soft";
 }
 
+// The server's answer, if it is a good one; else what is wrong is thrown: a browser says no more than "Failed to fetch".
+async function reach(path, { headers, ...how } = {}) {
+  const answer = await fetch(path, { ...how, headers: { ...headers, ...credentials() } }).catch(() => null);
+  if (answer?.ok) return answer;
+  if (answer) throw Object.assign(new Error(await reason(answer)), { wait: answer.headers.get("Retry-After") });
+  await how.body?.slice(0, 1).arrayBuffer().catch(() => { throw new Error("The file cannot be read; choose it again."); });
+  throw new Error("The server does not answer; see whether it still runs.");
+}
+
+// A problem's sentence; a proxy in front of the server has none.
+async function reason(answer) {
+  const { detail } = await answer.json().catch(() => ({}));
+  return detail || `The answer is ${answer.status} ${answer.statusText}.`;
+}
+
 async function start() {
   while (!(await fetch("health/ready").catch(() => ({}))).ok) {
     say("The models are being loaded.");
@@ -56,17 +71,15 @@ const chosen = () => [...document.querySelectorAll("#models input:checked")].map
 async function ask(turn, file, how, mask, accept) {
   const query = new URLSearchParams({ ...how, mask });
   if (mask === "ids") query.set("confidence", "true");
-  const response = await fetch(`v1/segment?${query}`, {
-    method: "POST",
-    body: file,
-    headers: { "Content-Type": "application/octet-stream", Accept: accept, ...credentials() },
-  });
-  if (response.ok) return response;
-  const { detail } = await response.json(), wait = response.headers.get("Retry-After");
-  if (!wait || turn !== state.turn) throw new Error(detail);
-  say(`${how.model}: ${detail}`); // there is too much to do, or the model is on its way
-  await new Promise(done => setTimeout(done, 1000 * wait));
-  return ask(turn, file, how, mask, accept);
+  const headers = { "Content-Type": "application/octet-stream", Accept: accept };
+  try {
+    return await reach(`v1/segment?${query}`, { method: "POST", body: file, headers });
+  } catch (error) {
+    if (!error.wait || turn !== state.turn) throw error;
+    say(`${how.model}: ${error.message}`); // there is too much to do, or the model is on its way
+    await new Promise(done => setTimeout(done, 1000 * error.wait));
+    return ask(turn, file, how, mask, accept);
+  }
 }
 
 // One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
@@ -382,8 +395,12 @@ document.addEventListener("drop", event => {
 document.addEventListener("dragover", event => event.preventDefault());
 document.addEventListener("paste", event => take(event.clipboardData.files[0]));
 document.querySelectorAll("[data-example]").forEach(button => button.addEventListener("click", async () => {
-  const blob = await (await fetch(`static/${button.dataset.example}`)).blob();
-  take(new File([blob], button.dataset.example, { type: blob.type }));
+  try {
+    const blob = await (await reach(`static/${button.dataset.example}`)).blob();
+    take(new File([blob], button.dataset.example, { type: blob.type }));
+  } catch (error) {
+    say(error.message, true);
+  }
 }));
 $("camera").addEventListener("click", camera);
 $("more").addEventListener("change", event => {

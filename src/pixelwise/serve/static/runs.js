@@ -19,12 +19,7 @@ const place = () => {
   }
 };
 
-async function told(path) {
-  const answer = await fetch(path, { headers: credentials() });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail);
-  return body;
-}
+const told = async path => (await reach(path)).json();
 
 // Shows what the address names, and looks again as long as it is shown.
 async function go() {
