@@ -320,6 +320,25 @@ def test_a_token_is_asked_for_and_used(browser):
         opened.close()
 
 
+def test_a_token_that_is_asked_for_later_can_be_given(page):
+    """By a server that was started anew."""
+    upload(page, ASTRONAUT)
+    models = page.locator("#more option").count()
+
+    def guarded(route) -> None:
+        known = route.request.headers.get("authorization") == "Bearer secret"
+        route.continue_() if known else route.fulfill(status=401, json={"detail": "Give the token."})
+
+    page.route("**/v1/**", guarded)
+    page.locator("#size").select_option("256")
+    page.get_by_text("Give the token.").wait_for()
+    page.locator("#token").fill("secret")
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_text("512 × 512 pixels, default ").wait_for()
+    assert not page.locator("#entry").is_visible()
+    assert page.locator("#more option").count() == models
+
+
 def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
     (tmp_path / "note.jpg").write_text("no picture")
     page.locator("#file").set_input_files(tmp_path / "note.jpg")

@@ -18,6 +18,7 @@ function say(text, error = false) {
 async function reach(path, { headers, ...how } = {}) {
   const answer = await fetch(path, { ...how, headers: { ...headers, ...credentials() } }).catch(() => null);
   if (answer?.ok) return answer;
+  if (answer?.status === 401) $("entry").hidden = false; // also of a server that was started anew, with a token
   if (answer) throw Object.assign(new Error(await reason(answer)), { wait: answer.headers.get("Retry-After") });
   await how.body?.slice(0, 1).arrayBuffer().catch(() => { throw new Error("The file cannot be read; choose it again."); });
   throw new Error("The server does not answer; see whether it still runs.");
@@ -34,12 +35,16 @@ async function start() {
     say("The models are being loaded.");
     await new Promise(done => setTimeout(done, 300));
   }
-  const answer = await fetch("v1/models", { headers: credentials() });
-  const told = await answer.json();
-  $("entry").hidden = answer.status !== 401;
-  if (!answer.ok) return say(told.detail, true);
+  let told;
+  try {
+    told = await (await reach("v1/models")).json();
+  } catch (error) {
+    return say(error.message, true);
+  }
+  $("entry").hidden = true;
   state.names = told.models.map(each => each.name);
   $("models").replaceChildren("model ", ...state.names.map((name, i) => choice(name, i === 0)));
+  $("more").length = 1; // what stands above those that may be chosen
   $("more").append(...told.others.map(name => new Option(name)));
   $("more").hidden = !told.others.length;
   say("Waiting for a photo.");
