@@ -41,6 +41,11 @@ RECORD = """async () => {
 }"""
 
 
+DROP = """async () => {
+  const given = new DataTransfer();
+  given.items.add(new File([await (await fetch("static/chelsea.jpg")).blob()], "cat.jpg", { type: "image/jpeg" }));
+  document.getElementById("runs").dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true }));
+}"""
 HOLD_FRAME = """() => {
   const toBlob = HTMLCanvasElement.prototype.toBlob;
   window.held = new Promise(tell => {
@@ -379,6 +384,13 @@ def test_a_photo_that_was_changed_since_it_was_chosen_is_said(page, tmp_path: Pa
     photo.write_bytes(b"another")
     page.locator("#size").select_option("256")
     page.get_by_text("The file cannot be read; choose it again.").wait_for()
+
+
+def test_a_photo_that_is_dropped_beside_the_runs_is_shown(page):
+    page.evaluate("location.hash = '#runs'")
+    page.locator("#runs").wait_for()
+    page.evaluate(DROP)
+    page.get_by_role("img", name="overlay", exact=True).wait_for()
 
 
 def test_an_address_that_says_nothing_is_that_of_the_photo(page, address: str):

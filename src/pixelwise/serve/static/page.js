@@ -326,6 +326,7 @@ function downloads() {
 
 function take(file) {
   if (!file) return;
+  if ($("photo").hidden) location.hash = "#photo"; // dropped or pasted beside the runs
   stop();
   if (file.type.startsWith("video/")) return film(file);
   state.file = file;
