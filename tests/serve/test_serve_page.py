@@ -208,6 +208,25 @@ def test_hovering_tells_class_and_confidence(page):
     assert tip.endswith(" % sure")
 
 
+def test_what_was_told_of_a_pixel_does_not_stay(browser, address: str):
+    """On a phone nothing leaves a picture that was tapped; and another photo's pixels are others."""
+    phone = browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
+    phone.goto(address)
+    phone.get_by_text("Waiting for a photo.").wait_for()
+    upload(phone, ASTRONAUT)
+    overlay = phone.get_by_role("img", name="overlay", exact=True)
+    overlay.tap()
+    assert phone.locator("#tip").is_visible()
+    phone.locator("#classes th").first.tap()
+    assert not phone.locator("#tip").is_visible()
+    overlay.tap()
+    assert phone.locator("#tip").is_visible()
+    phone.locator("#file").set_input_files(PHOTOS / "chelsea.png")
+    phone.get_by_text("451 × 300 pixels").wait_for()
+    assert not phone.locator("#tip").is_visible()
+    phone.close()
+
+
 def test_two_models_stand_side_by_side_with_their_difference(page):
     upload(page, ASTRONAUT)
     page.get_by_label("coarse").check()

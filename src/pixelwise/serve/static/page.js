@@ -237,6 +237,7 @@ function draw() {
     figures.push(figure(canvas, caption));
   }
   $("views").replaceChildren(...figures);
+  if (!state.live) $("tip").hidden = true; // no pointer leaves what is gone
 }
 
 const percent = share => `${(100 * share).toFixed(1)} %`;
@@ -391,6 +392,7 @@ for (const id of ["file", "shoot"]) $(id).addEventListener("change", event => {
   take(event.target.files[0]);
   event.target.value = ""; // or the same file, chosen again, would be no change
 });
+document.addEventListener("pointerdown", () => { $("tip").hidden = true; }); // a finger never leaves what it tapped
 $("drop").addEventListener("dragover", event => { event.preventDefault(); $("drop").classList.add("over"); });
 $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
 document.addEventListener("drop", event => {
