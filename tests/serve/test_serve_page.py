@@ -131,6 +131,22 @@ def test_an_example_gives_three_pictures_and_the_classes(page):
     page.screenshot(path=SCREENSHOTS / "desktop.png", full_page=True)
 
 
+@pytest.mark.parametrize("suffix", ["tiff", "webp"])
+def test_a_photo_that_the_browser_reads_otherwise_is_shown_as_the_server_does(page, tmp_path: Path, suffix: str):
+    """It reads no TIFF, and leaves a WebP lying that its EXIF turns."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(ASTRONAUT) as upright:
+        lying = upright.convert("RGB").crop((0, 0, 512, 300))
+        lying.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"photo.{suffix}", exif=exif)
+    upload(page, tmp_path / f"photo.{suffix}")
+    apart = shown(page, "photo")[..., :3].astype(int) - np.asarray(lying)
+    assert np.abs(apart).mean() < 10
+    with page.expect_download() as saved:
+        page.locator("#save-json").click()
+    assert '"photo"' not in Path(saved.value.path()).read_text()
+
+
 def test_the_mask_that_is_saved_is_the_command_lines(page, tmp_path: Path):
     upload(page, ASTRONAUT)
     pixelwise("segment", ASTRONAUT, "--engine", "openvino", "--save", "mask", "--out", "out", cwd=tmp_path)

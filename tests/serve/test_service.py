@@ -138,8 +138,11 @@ def test_a_turned_photo_with_alpha_is_read_as_a_viewer_shows_it(server: str):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 20), (200, 10, 10)).save(buffer, "JPEG", exif=exif)
-    told = post(server, data=buffer.getvalue()).json()
+    told = post(server, data=buffer.getvalue(), query="?photo=true").json()
     assert (told["width"], told["height"]) == (20, 40)
+    with Image.open(io.BytesIO(base64.b64decode(told["photo"]))) as image:
+        assert image.size == (20, 40)
+        assert image.getpixel((10, 20)) == pytest.approx((200, 10, 10), abs=3)
 
 
 def test_what_is_refused_says_what_to_do(server: str):

@@ -3,6 +3,7 @@
 // The page asks the server once a photo and model; opacity, sliders, switches and hovering work on what came back.
 
 const LARGEST = 1600; // of the canvases, longer side in pixels
+const READ = ["image/jpeg", "image/png", "image/gif", "image/bmp"]; // by browsers as by the server; WebP not if turned
 const LIVE = 640; // of what is segmented as it moves
 const $ = id => document.getElementById(id);
 const state = {
@@ -72,7 +73,7 @@ function add(name) {
 const credentials = () => ($("token").value ? { Authorization: `Bearer ${$("token").value}` } : {});
 const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
 
-// `how` is model, size and flip.
+// `how` is model, size, flip and photo.
 async function ask(turn, file, how, mask, accept) {
   const query = new URLSearchParams({ ...how, mask });
   if (mask === "ids") query.set("confidence", "true");
@@ -87,10 +88,14 @@ async function ask(turn, file, how, mask, accept) {
   }
 }
 
+function bitmapOf(base64) {
+  const data = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+  return createImageBitmap(new Blob([data]), { colorSpaceConversion: "none" });
+}
+
 // One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
 async function bytesOf(base64, width, height) {
-  const data = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([data], { type: "image/png" }), { colorSpaceConversion: "none" });
+  const bitmap = await bitmapOf(base64);
   const context = surface(width, height).getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, 0, 0, width, height);
@@ -102,8 +107,8 @@ function surface(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-async function answerOf(turn, file, model) {
-  const begun = performance.now(), how = { model, size: $("size").value, flip: $("flip").checked };
+async function answerOf(turn, file, model, photo) {
+  const begun = performance.now(), how = { model, size: $("size").value, flip: $("flip").checked, photo };
   const told = await (await ask(turn, file, how, "ids", "application/json")).json();
   const milliseconds = performance.now() - begun;
   const scale = Math.min(1, LARGEST / Math.max(told.width, told.height));
@@ -125,9 +130,9 @@ async function segment() {
   if (!models.length) return say("Choose a model.", true);
   if (!state.live) say("Segmenting …");
   try {
-    const answers = [];
-    for (const model of models) answers.push(await answerOf(turn, file, model));
-    const photo = await photoOf(file, answers[0]);
+    const answers = [], read = READ.includes(file.type) && await createImageBitmap(file).catch(() => null);
+    for (const model of models) answers.push(await answerOf(turn, file, model, !read && !answers.length));
+    const photo = await photoOf(read, answers[0]);
     if (turn !== state.turn) return false;
     if (!state.live) state.hidden.clear();
     Object.assign(state, { photo, answers });
@@ -141,13 +146,12 @@ async function segment() {
   }
 }
 
-// The photo as large as its answer; what a browser cannot show (TIFF, say) is white.
-async function photoOf(file, { width, height }) {
+// The photo as large as its answer: as the browser read it, or else as the server did.
+async function photoOf(read, { told, width, height }) {
   const canvas = surface(width, height), context = canvas.getContext("2d");
   context.fillStyle = "#fff";
   context.fillRect(0, 0, width, height);
-  const bitmap = await createImageBitmap(file).catch(() => null);
-  if (bitmap) context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(read || await bitmapOf(told.photo), 0, 0, width, height);
   return canvas;
 }
 
@@ -320,7 +324,7 @@ function downloads() {
     return picture(canvas);
   });
   offer("save-json", `${stem}.json`, async () => {
-    const { mask: _, confidence: __, ...told } = answer.told;
+    const { mask: _, confidence: __, photo: ___, ...told } = answer.told;
     return new Blob([JSON.stringify(told, null, 2)], { type: "application/json" });
   });
 }
