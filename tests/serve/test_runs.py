@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
 from helpers import DEFAULT_BUNDLE, ENVIRONMENT, PHOTOS, ROOT, pixelwise
+from pixelwise.bundle import read_bundle, write_bundle
 from pixelwise.pages import document
 from pixelwise.serve.runs import Runs
 from server import serving
@@ -213,6 +215,29 @@ def test_of_models_that_were_asked_for_the_last_three_stay(tmp_path: Path):
         assert status("b") == 200
 
 
+def test_a_run_that_was_trained_anew_is_asked_with_its_new_model(tmp_path: Path):
+    photo, own = (PHOTOS / "chelsea.png").read_bytes(), read_bundle(DEFAULT_BUNDLE)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text("steps: 1")
+    with serving("--runs", str(tmp_path)) as (_, address):
+
+        def found() -> set[str]:
+            """Classes in the photo, as the run's model is asked for the first time, and again."""
+            ask = {"params": {"model": "run"}, "files": {"image": photo}, "timeout": 60}
+            once, again = (httpx.post(f"{address}/v1/segment", **ask).json()["classes"] for _ in range(2))
+            assert once == again
+            return {each["name"] for each in once}
+
+        for name in ("cat", "tabby"):
+            names = tuple(name if each == "cat" else each for each in own.config.classes.names)
+            config = replace(own.config, classes=replace(own.config.classes, names=names))
+            files = {"graph": own.graph.read_bytes(), "weights": own.weights.read_bytes()}
+            write_bundle(tmp_path / "run" / "model", config, **files, force=True)
+            assert found() == {name, "background"}
+        shutil.rmtree(tmp_path / "run")
+        assert found() == {"tabby", "background"}
+
+
 def test_with_a_token_pages_and_pictures_have_addresses_of_their_own(workplace: Path):
     options = {"environment": {"PIXELWISE_TOKEN": "secret"}}
     with serving("--runs", str(workplace / "runs"), **options) as (_, address):
@@ -314,6 +339,18 @@ def test_a_run_is_shown_once_it_is_known(page, server: str):
     page.goto(f"{server}/#run=absent")
     page.get_by_text("There is no run").wait_for()
     assert not page.locator("#run").is_visible()
+
+
+@pytest.mark.browser
+def test_a_run_whose_recipe_is_damaged_is_shown(page, workplace: Path, tmp_path: Path):
+    """It does not say of how many steps, nor of which architecture."""
+    shutil.copytree(workplace / "runs" / "deep" / "small", tmp_path / "damaged")
+    (tmp_path / "damaged" / "recipe.yaml").write_text("")
+    with serving("--runs", str(tmp_path)) as (_, address):
+        page.goto(f"{address}/#run=damaged")
+        page.get_by_text("finished, step 6; best mean IoU").wait_for()
+        assert page.locator("#told").inner_text() == ""
+        assert page.locator("#curves path.train").first.get_attribute("d").startswith("M")
 
 
 @pytest.mark.browser

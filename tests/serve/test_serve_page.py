@@ -41,6 +41,11 @@ RECORD = """async () => {
 }"""
 
 
+DROP = """async () => {
+  const given = new DataTransfer();
+  given.items.add(new File([await (await fetch("static/chelsea.jpg")).blob()], "cat.jpg", { type: "image/jpeg" }));
+  document.getElementById("runs").dispatchEvent(new DragEvent("drop", { dataTransfer: given, bubbles: true }));
+}"""
 HOLD_FRAME = """() => {
   const toBlob = HTMLCanvasElement.prototype.toBlob;
   window.held = new Promise(tell => {
@@ -126,6 +131,22 @@ def test_an_example_gives_three_pictures_and_the_classes(page):
     page.screenshot(path=SCREENSHOTS / "desktop.png", full_page=True)
 
 
+@pytest.mark.parametrize("suffix", ["tiff", "webp"])
+def test_a_photo_that_the_browser_reads_otherwise_is_shown_as_the_server_does(page, tmp_path: Path, suffix: str):
+    """It reads no TIFF, and leaves a WebP lying that its EXIF turns."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(ASTRONAUT) as upright:
+        lying = upright.convert("RGB").crop((0, 0, 512, 300))
+        lying.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"photo.{suffix}", exif=exif)
+    upload(page, tmp_path / f"photo.{suffix}")
+    apart = shown(page, "photo")[..., :3].astype(int) - np.asarray(lying)
+    assert np.abs(apart).mean() < 10
+    with page.expect_download() as saved:
+        page.locator("#save-json").click()
+    assert '"photo"' not in Path(saved.value.path()).read_text()
+
+
 def test_the_mask_that_is_saved_is_the_command_lines(page, tmp_path: Path):
     upload(page, ASTRONAUT)
     pixelwise("segment", ASTRONAUT, "--engine", "openvino", "--save", "mask", "--out", "out", cwd=tmp_path)
@@ -201,6 +222,25 @@ def test_hovering_tells_class_and_confidence(page):
     tip = page.locator("#tip").inner_text()
     assert tip.startswith("person, ")
     assert tip.endswith(" % sure")
+
+
+def test_what_was_told_of_a_pixel_does_not_stay(browser, address: str):
+    """On a phone nothing leaves a picture that was tapped; and another photo's pixels are others."""
+    phone = browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
+    phone.goto(address)
+    phone.get_by_text("Waiting for a photo.").wait_for()
+    upload(phone, ASTRONAUT)
+    overlay = phone.get_by_role("img", name="overlay", exact=True)
+    overlay.tap()
+    assert phone.locator("#tip").is_visible()
+    phone.locator("#classes th").first.tap()
+    assert not phone.locator("#tip").is_visible()
+    overlay.tap()
+    assert phone.locator("#tip").is_visible()
+    phone.locator("#file").set_input_files(PHOTOS / "chelsea.png")
+    phone.get_by_text("451 × 300 pixels").wait_for()
+    assert not phone.locator("#tip").is_visible()
+    phone.close()
 
 
 def test_two_models_stand_side_by_side_with_their_difference(page):
@@ -320,6 +360,25 @@ def test_a_token_is_asked_for_and_used(browser):
         opened.close()
 
 
+def test_a_token_that_is_asked_for_later_can_be_given(page):
+    """By a server that was started anew."""
+    upload(page, ASTRONAUT)
+    models = page.locator("#more option").count()
+
+    def guarded(route) -> None:
+        known = route.request.headers.get("authorization") == "Bearer secret"
+        route.continue_() if known else route.fulfill(status=401, json={"detail": "Give the token."})
+
+    page.route("**/v1/**", guarded)
+    page.locator("#size").select_option("256")
+    page.get_by_text("Give the token.").wait_for()
+    page.locator("#token").fill("secret")
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_text("512 × 512 pixels, default ").wait_for()
+    assert not page.locator("#entry").is_visible()
+    assert page.locator("#more option").count() == models
+
+
 def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
     (tmp_path / "note.jpg").write_text("no picture")
     page.locator("#file").set_input_files(tmp_path / "note.jpg")
@@ -327,6 +386,46 @@ def test_what_is_no_photo_is_said_and_the_page_goes_on(page, tmp_path: Path):
     assert "The photo" in page.locator("#status").inner_text()
     upload(page, ASTRONAUT)
     assert page.locator("#status.error").count() == 0
+
+
+def test_a_server_that_does_not_answer_is_said_and_the_page_goes_on(page):
+    for pattern, start in (
+        ("**/v1/segment*", lambda: page.locator("#file").set_input_files(ASTRONAUT)),
+        ("**/static/*.jpg", lambda: page.locator("[data-example='coffee.jpg']").click()),
+        ("**/v1/runs", lambda: page.evaluate("location.hash = '#runs'")),
+    ):
+        page.route(pattern, lambda route: route.abort("connectionrefused"))
+        start()
+        page.get_by_text("The server does not answer; see whether it still runs.").and_(
+            page.locator(".error")
+        ).wait_for()
+        page.unroute(pattern)
+        page.evaluate("say('')")
+    page.locator("#told:not(.error)").wait_for(state="attached")
+    page.evaluate("location.hash = '#photo'")
+    upload(page, ASTRONAUT)
+
+
+def test_what_is_in_front_of_the_server_may_answer_in_its_place(page):
+    page.route("**/v1/segment*", lambda route: route.fulfill(status=502, content_type="text/html", body="<html>"))
+    page.locator("#file").set_input_files(ASTRONAUT)
+    page.get_by_text("The answer is 502 Bad Gateway.").wait_for()
+
+
+def test_a_photo_that_was_changed_since_it_was_chosen_is_said(page, tmp_path: Path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(ASTRONAUT.read_bytes())
+    upload(page, photo)
+    photo.write_bytes(b"another")
+    page.locator("#size").select_option("256")
+    page.get_by_text("The file cannot be read; choose it again.").wait_for()
+
+
+def test_a_photo_that_is_dropped_beside_the_runs_is_shown(page):
+    page.evaluate("location.hash = '#runs'")
+    page.locator("#runs").wait_for()
+    page.evaluate(DROP)
+    page.get_by_role("img", name="overlay", exact=True).wait_for()
 
 
 def test_an_address_that_says_nothing_is_that_of_the_photo(page, address: str):

@@ -138,8 +138,11 @@ def test_a_turned_photo_with_alpha_is_read_as_a_viewer_shows_it(server: str):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 20), (200, 10, 10)).save(buffer, "JPEG", exif=exif)
-    told = post(server, data=buffer.getvalue()).json()
+    told = post(server, data=buffer.getvalue(), query="?photo=true").json()
     assert (told["width"], told["height"]) == (20, 40)
+    with Image.open(io.BytesIO(base64.b64decode(told["photo"]))) as image:
+        assert image.size == (20, 40)
+        assert image.getpixel((10, 20)) == pytest.approx((200, 10, 10), abs=3)
 
 
 def test_what_is_refused_says_what_to_do(server: str):
@@ -478,10 +481,22 @@ def test_a_model_that_cannot_be_run_ends_it_with_one_sentence(tmp_path: Path):
     )
 
 
+def test_the_address_is_told_when_it_can_be_asked():
+    command = [sys.executable, "-m", "pixelwise", "serve", "--port", "0"]
+    with subprocess.Popen(command, stdout=PIPE, text=True, env=ENVIRONMENT) as process:
+        try:
+            host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
+            socket.create_connection((host, int(port))).close()
+        finally:
+            process.kill()
+
+
 def test_a_port_that_is_taken_and_a_model_that_is_not_there_are_one_sentence(server: str, tmp_path: Path):
     port = server.rpartition(":")[2]
     _, err = pixelwise("serve", "--port", port, cwd=tmp_path, status=2)
     assert err.startswith(f"pixelwise: 127.0.0.1:{port} cannot be listened on (")
+    _, err = pixelwise("serve", "--host", "192.0.2.1", cwd=tmp_path, status=2)  # for documents, nobody's
+    assert "give another --host or --port." in err
     _, err = pixelwise("serve", "--model", "absent", cwd=tmp_path, status=2)
     assert "absent" in err
     _, err = pixelwise("serve", "--model", "default", "--model", "default", cwd=tmp_path, status=2)

@@ -36,6 +36,12 @@ import time
 if "anyio.to_process" in sys.orig_argv:
     time.sleep({seconds})
 """
+STILLBORN = """
+import sys
+
+if "anyio.to_process" in sys.orig_argv:
+    sys.exit(1)
+"""
 ENDLESS = """
 import sys
 
@@ -75,6 +81,11 @@ def test_where_no_decoder_comes_up_the_photo_is_not_to_blame(tmp_path: Path):
     for answer in answers(tmp_path, SLEEPY.format(seconds=25)):
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_where_decoders_end_before_they_are_up_the_photo_is_not_to_blame(tmp_path: Path):
+    """As when the system ends them for want of memory; the server goes on."""
+    assert [answer.status_code for answer in answers(tmp_path, STILLBORN)] == [503] * 4
 
 
 def test_a_photo_that_takes_too_long_to_decode_is_refused(tmp_path: Path):

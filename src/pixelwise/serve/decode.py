@@ -29,6 +29,7 @@ def decode(data: bytes, max_pixels: int, seconds: float) -> tuple[tuple[int, int
         ImageError: it is no picture, damaged, or too large.
     """
     _limit_memory()
+    _leave_signals_to_the_server()
     with _limited_time(seconds):
         photo = read_image(data, limits=Limits(max_pixels=max_pixels), name="The photo")
     height, width = photo.pixels.shape[:2]
@@ -57,6 +58,14 @@ def _limit_memory() -> None:
         wanted = _in_use() + _MEMORY
         limit: Any = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+@functools.cache
+def _leave_signals_to_the_server() -> None:
+    # A terminal's Ctrl-C and systemd's stop reach every process, and the server still has photos to be decoded; it
+    # ends this process itself, and where it is no more, there is nothing to read any more.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def _in_use() -> int:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import numpy as np
 from anyio.abc import TaskGroup
 
+from pixelwise.bundle import CONFIG
 from pixelwise.errors import PixelwiseError
 from pixelwise.segmenter import Segmenter
 from pixelwise.serve.problems import Problem
@@ -25,7 +27,8 @@ class Models:
     Args:
         first: what is loaded from the start and stays: bundles' directories or names from `pixelwise models`, by what
             requests call them. The first of them is the default.
-        others: gives, in the same form, what is loaded when it is asked for; the three that were used last stay.
+        others: gives, in the same form, what is loaded when it is asked for, and anew where a run wrote it anew; the
+            three that were used last stay.
         load: how.
     """
 
@@ -39,6 +42,7 @@ class Models:
         self.default = next(iter(first))
         self._first, self._others, self._load = dict(first), others, load
         self._loaded: OrderedDict[str, Segmenter] = OrderedDict()
+        self._origins: dict[str, tuple[str, int | None]] = {}  # of others: what was loaded, and when it was written
         self._loading: dict[str, _Loading] = {}
         self._group: TaskGroup | None = None
         self.failure: Exception | None = None
@@ -72,7 +76,7 @@ class Models:
             Problem: there is none of that name, or it cannot be loaded.
         """
         name = self.default if name is None else name
-        if name in self._loaded:
+        if name in self._loaded and not self._outdated(name):
             self._loaded.move_to_end(name)
             return self._loaded[name]
         if name not in self._loading:
@@ -85,6 +89,10 @@ class Models:
             raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, f"{name} cannot be loaded: {loading.outcome}")
         assert loading.outcome is not None
         return loading.outcome
+
+    def _outdated(self, name: str) -> bool:
+        model, written = self._origins.get(name, ("", None))
+        return written is not None and _written(model) not in (written, None)
 
     def _begin(self, name: str, known: Mapping[str, str]) -> None:
         if name not in known:
@@ -104,9 +112,10 @@ class Models:
             self.failure = error
 
     async def _load_other(self, name: str, model: str) -> None:
-        loading = self._loading[name]
+        loading, written = self._loading[name], _written(model)
         try:
             loading.outcome = self._loaded[name] = await anyio.to_thread.run_sync(self._loaded_and_tried, model)
+            self._origins[name] = model, written
         except Exception as error:  # of whatever kind: one model must not end the service
             loading.outcome = error
         finally:
@@ -120,6 +129,13 @@ class Models:
         segmenter = self._load(model)
         segmenter.predict(np.zeros((64, 64, 3), np.uint8))  # the first time takes longer
         return segmenter
+
+
+def _written(model: str) -> int | None:
+    """When a bundle was written, in nanoseconds since 1970; None where there is no directory of that name."""
+    with suppress(OSError):
+        return (Path(model) / CONFIG).stat().st_mtime_ns
+    return None
 
 
 class _Loading:

@@ -29,6 +29,7 @@ from pixelwise.serve.problems import PROBLEM, Problem
 from pixelwise.serve.service import Service
 
 T = TypeVar("T")
+_SHOWN = 1600  # longest side of a photo that is sent back
 _IN_MEMORY = 1 << 20  # of a body; the rest of it waits on disk, lest slow senders fill the memory
 # Four by four pixels of one colour, so that the example can be tried.
 _SMALL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAFElEQVR42mM8UaHBAANMDEgANwcAR/QBcPbvf+MAAAAASUVORK5CYII="
@@ -98,6 +99,9 @@ def photo_routes(service: Service) -> APIRouter:
             Query(description="The mask's form in JSON: palette PNG, grey PNG of class ids, COCO's RLE, none."),
         ] = "png",
         confidence: Annotated[bool, Query(description="Also each pixel's confidence, a grey PNG, 255 for 1.")] = False,
+        photo: Annotated[
+            bool, Query(description=f"Also the photo as it was read, upright: a JPEG, at most {_SHOWN} pixels a side.")
+        ] = False,
     ) -> Response:
         """Label every pixel of a photo.
 
@@ -109,7 +113,9 @@ def photo_routes(service: Service) -> APIRouter:
         finish: Callable[[Segmentation], bytes | dict[str, Any]] = (
             _png
             if form == "image"
-            else lambda found: _answer(found, form, model=model or service.models.default, confidence=confidence)
+            else lambda found: _answer(
+                found, form, model=model or service.models.default, confidence=confidence, photo=photo
+            )
         )
         try:
             service.admit()
@@ -198,7 +204,15 @@ def _grey(values: NDArray[np.uint8]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _answer(found: Segmentation, form: str, *, model: str, confidence: bool) -> dict[str, Any]:
+def _jpeg(pixels: NDArray[np.uint8]) -> str:
+    """RGB uint8 (H, W, 3) as a JPEG in base64."""
+    image, buffer = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((_SHOWN, _SHOWN))
+    image.save(buffer, "JPEG", quality=90)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _answer(found: Segmentation, form: str, *, model: str, confidence: bool, photo: bool) -> dict[str, Any]:
     told = {"model": model, **found.to_json()}
     del told["name"]
     if form == "png":
@@ -209,6 +223,8 @@ def _answer(found: Segmentation, form: str, *, model: str, confidence: bool) -> 
         told["mask"] = {"rle": {str(each.id): runs(found.mask == each.id) for each in found.classes}}
     if confidence:
         told["confidence"] = _grey(np.round(found.confidence * 255).astype(np.uint8))
+    if photo:
+        told["photo"] = _jpeg(found.photo)
     return told
 
 

@@ -28,8 +28,11 @@ def run(app: FastAPI, *, host: str, port: int, failure: Callable[[], Exception |
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # before the address is told, which who reads it may ask at once
     except OSError as error:
-        raise PixelwiseError(f"{host}:{port} cannot be listened on ({error.strerror}); give another --port.") from error
+        raise PixelwiseError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); give another --host or --port."
+        ) from error
     shown = f"[{host}]" if family == socket.AF_INET6 else host
     print(f"http://{shown}:{listener.getsockname()[1]}", flush=True)
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on")

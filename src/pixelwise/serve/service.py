@@ -88,7 +88,7 @@ class Service:
 
     async def _warm_decoder(self) -> None:
         # As it refuses an empty file, it is up; if it did not come up, requests have others tried.
-        with suppress(ImageError, BrokenWorkerProcess):
+        with suppress(ImageError, BrokenWorkerProcess, ProcessLookupError):
             await self._with_decoder(b"")
 
     def admit(self) -> None:
@@ -151,11 +151,11 @@ class Service:
             shape, pixels, notes = await self._with_decoder(data)
         except ImageError as error:
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-        except (MemoryError, BrokenWorkerProcess) as error:
-            if isinstance(error.__cause__, TimeoutError):  # anyio's, which gives a process 20 s to start
+        except (MemoryError, BrokenWorkerProcess, ProcessLookupError) as error:
+            if _never_came_up(error):
                 raise Problem(
                     HTTPStatus.SERVICE_UNAVAILABLE,
-                    "The server has too much to do to start a decoder; try again later.",
+                    "The server could not start a decoder; try again later.",
                     retry_after=self._wait(),
                 ) from error
             raise Problem(
@@ -194,3 +194,8 @@ class Service:
     def _wait(self) -> float:
         """Seconds until all who are inside now will be done."""
         return self._typical * self.inside / self.streams
+
+
+def _never_came_up(error: Exception) -> bool:
+    """Whether anyio's process ended before it had the photo, or was not there within 20 s; it has words only then."""
+    return isinstance(error, ProcessLookupError) or (isinstance(error, BrokenWorkerProcess) and bool(error.args))

@@ -3,6 +3,7 @@
 // The page asks the server once a photo and model; opacity, sliders, switches and hovering work on what came back.
 
 const LARGEST = 1600; // of the canvases, longer side in pixels
+const READ = ["image/jpeg", "image/png", "image/gif", "image/bmp"]; // by browsers as by the server; WebP not if turned
 const LIVE = 640; // of what is segmented as it moves
 const $ = id => document.getElementById(id);
 const state = {
@@ -14,17 +15,37 @@ function say(text, error = false) {
   $("status").className = error ? "error" : "soft";
 }
 
+// The server's answer, if it is a good one; else what is wrong is thrown: a browser says no more than "Failed to fetch".
+async function reach(path, { headers, ...how } = {}) {
+  const answer = await fetch(path, { ...how, headers: { ...headers, ...credentials() } }).catch(() => null);
+  if (answer?.ok) return answer;
+  if (answer?.status === 401) $("entry").hidden = false; // also of a server that was started anew, with a token
+  if (answer) throw Object.assign(new Error(await reason(answer)), { wait: answer.headers.get("Retry-After") });
+  await how.body?.slice(0, 1).arrayBuffer().catch(() => { throw new Error("The file cannot be read; choose it again."); });
+  throw new Error("The server does not answer; see whether it still runs.");
+}
+
+// A problem's sentence; a proxy in front of the server has none.
+async function reason(answer) {
+  const { detail } = await answer.json().catch(() => ({}));
+  return detail || `The answer is ${answer.status} ${answer.statusText}.`;
+}
+
 async function start() {
   while (!(await fetch("health/ready").catch(() => ({}))).ok) {
     say("The models are being loaded.");
     await new Promise(done => setTimeout(done, 300));
   }
-  const answer = await fetch("v1/models", { headers: credentials() });
-  const told = await answer.json();
-  $("entry").hidden = answer.status !== 401;
-  if (!answer.ok) return say(told.detail, true);
+  let told;
+  try {
+    told = await (await reach("v1/models")).json();
+  } catch (error) {
+    return say(error.message, true);
+  }
+  $("entry").hidden = true;
   state.names = told.models.map(each => each.name);
   $("models").replaceChildren("model ", ...state.names.map((name, i) => choice(name, i === 0)));
+  $("more").length = 1; // what stands above those that may be chosen
   $("more").append(...told.others.map(name => new Option(name)));
   $("more").hidden = !told.others.length;
   say("Waiting for a photo.");
@@ -52,27 +73,29 @@ function add(name) {
 const credentials = () => ($("token").value ? { Authorization: `Bearer ${$("token").value}` } : {});
 const chosen = () => [...document.querySelectorAll("#models input:checked")].map(box => box.value);
 
-// `how` is model, size and flip.
+// `how` is model, size, flip and photo.
 async function ask(turn, file, how, mask, accept) {
   const query = new URLSearchParams({ ...how, mask });
   if (mask === "ids") query.set("confidence", "true");
-  const response = await fetch(`v1/segment?${query}`, {
-    method: "POST",
-    body: file,
-    headers: { "Content-Type": "application/octet-stream", Accept: accept, ...credentials() },
-  });
-  if (response.ok) return response;
-  const { detail } = await response.json(), wait = response.headers.get("Retry-After");
-  if (!wait || turn !== state.turn) throw new Error(detail);
-  say(`${how.model}: ${detail}`); // there is too much to do, or the model is on its way
-  await new Promise(done => setTimeout(done, 1000 * wait));
-  return ask(turn, file, how, mask, accept);
+  const headers = { "Content-Type": "application/octet-stream", Accept: accept };
+  try {
+    return await reach(`v1/segment?${query}`, { method: "POST", body: file, headers });
+  } catch (error) {
+    if (!error.wait || turn !== state.turn) throw error;
+    say(`${how.model}: ${error.message}`); // there is too much to do, or the model is on its way
+    await new Promise(done => setTimeout(done, 1000 * error.wait));
+    return ask(turn, file, how, mask, accept);
+  }
+}
+
+function bitmapOf(base64) {
+  const data = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
+  return createImageBitmap(new Blob([data]), { colorSpaceConversion: "none" });
 }
 
 // One byte a pixel of a grey PNG, at most LARGEST on its longer side, by nearest pixel.
 async function bytesOf(base64, width, height) {
-  const data = Uint8Array.from(atob(base64), letter => letter.charCodeAt(0));
-  const bitmap = await createImageBitmap(new Blob([data], { type: "image/png" }), { colorSpaceConversion: "none" });
+  const bitmap = await bitmapOf(base64);
   const context = surface(width, height).getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, 0, 0, width, height);
@@ -84,8 +107,8 @@ function surface(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
 }
 
-async function answerOf(turn, file, model) {
-  const begun = performance.now(), how = { model, size: $("size").value, flip: $("flip").checked };
+async function answerOf(turn, file, model, photo) {
+  const begun = performance.now(), how = { model, size: $("size").value, flip: $("flip").checked, photo };
   const told = await (await ask(turn, file, how, "ids", "application/json")).json();
   const milliseconds = performance.now() - begun;
   const scale = Math.min(1, LARGEST / Math.max(told.width, told.height));
@@ -107,9 +130,9 @@ async function segment() {
   if (!models.length) return say("Choose a model.", true);
   if (!state.live) say("Segmenting …");
   try {
-    const answers = [];
-    for (const model of models) answers.push(await answerOf(turn, file, model));
-    const photo = await photoOf(file, answers[0]);
+    const answers = [], read = READ.includes(file.type) && await createImageBitmap(file).catch(() => null);
+    for (const model of models) answers.push(await answerOf(turn, file, model, !read && !answers.length));
+    const photo = await photoOf(read, answers[0]);
     if (turn !== state.turn) return false;
     if (!state.live) state.hidden.clear();
     Object.assign(state, { photo, answers });
@@ -123,13 +146,12 @@ async function segment() {
   }
 }
 
-// The photo as large as its answer; what a browser cannot show (TIFF, say) is white.
-async function photoOf(file, { width, height }) {
+// The photo as large as its answer: as the browser read it, or else as the server did.
+async function photoOf(read, { told, width, height }) {
   const canvas = surface(width, height), context = canvas.getContext("2d");
   context.fillStyle = "#fff";
   context.fillRect(0, 0, width, height);
-  const bitmap = await createImageBitmap(file).catch(() => null);
-  if (bitmap) context.drawImage(bitmap, 0, 0, width, height);
+  context.drawImage(read || await bitmapOf(told.photo), 0, 0, width, height);
   return canvas;
 }
 
@@ -219,6 +241,7 @@ function draw() {
     figures.push(figure(canvas, caption));
   }
   $("views").replaceChildren(...figures);
+  if (!state.live) $("tip").hidden = true; // no pointer leaves what is gone
 }
 
 const percent = share => `${(100 * share).toFixed(1)} %`;
@@ -301,13 +324,14 @@ function downloads() {
     return picture(canvas);
   });
   offer("save-json", `${stem}.json`, async () => {
-    const { mask: _, confidence: __, ...told } = answer.told;
+    const { mask: _, confidence: __, photo: ___, ...told } = answer.told;
     return new Blob([JSON.stringify(told, null, 2)], { type: "application/json" });
   });
 }
 
 function take(file) {
   if (!file) return;
+  if ($("photo").hidden) location.hash = "#photo"; // dropped or pasted beside the runs
   stop();
   if (file.type.startsWith("video/")) return film(file);
   state.file = file;
@@ -372,6 +396,7 @@ for (const id of ["file", "shoot"]) $(id).addEventListener("change", event => {
   take(event.target.files[0]);
   event.target.value = ""; // or the same file, chosen again, would be no change
 });
+document.addEventListener("pointerdown", () => { $("tip").hidden = true; }); // a finger never leaves what it tapped
 $("drop").addEventListener("dragover", event => { event.preventDefault(); $("drop").classList.add("over"); });
 $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over"));
 document.addEventListener("drop", event => {
@@ -382,8 +407,12 @@ document.addEventListener("drop", event => {
 document.addEventListener("dragover", event => event.preventDefault());
 document.addEventListener("paste", event => take(event.clipboardData.files[0]));
 document.querySelectorAll("[data-example]").forEach(button => button.addEventListener("click", async () => {
-  const blob = await (await fetch(`static/${button.dataset.example}`)).blob();
-  take(new File([blob], button.dataset.example, { type: blob.type }));
+  try {
+    const blob = await (await reach(`static/${button.dataset.example}`)).blob();
+    take(new File([blob], button.dataset.example, { type: blob.type }));
+  } catch (error) {
+    say(error.message, true);
+  }
 }));
 $("camera").addEventListener("click", camera);
 $("more").addEventListener("change", event => {

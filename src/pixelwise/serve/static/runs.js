@@ -19,12 +19,7 @@ const place = () => {
   }
 };
 
-async function told(path) {
-  const answer = await fetch(path, { headers: credentials() });
-  const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail);
-  return body;
-}
+const told = async path => (await reach(path)).json();
 
 // Shows what the address names, and looks again as long as it is shown.
 async function go() {
@@ -56,6 +51,7 @@ async function go() {
 }
 
 const element = (kind, text, properties = {}) => Object.assign(document.createElement(kind), { textContent: text }, properties);
+const reached = ({ step, steps }) => (steps ? `${step} of ${steps}` : `${step}`); // a damaged recipe has none
 const when = seconds => new Date(1000 * seconds).toLocaleString();
 
 function list({ runs, reports }) {
@@ -64,12 +60,11 @@ function list({ runs, reports }) {
   $("run-list").tBodies[0].replaceChildren(...runs.map(each => {
     const row = document.createElement("tr"), name = document.createElement("td");
     name.append(element("a", each.name, { href: `#run=${encodeURIComponent(each.name)}` }));
-    const step = each.steps ? `${each.step} of ${each.steps}` : `${each.step}`;
     const best = each.val_miou === null ? "" : each.val_miou.toFixed(3);
     row.append(
       name,
       element("td", each.state),
-      element("td", step, { className: "number" }),
+      element("td", reached(each), { className: "number" }),
       element("td", best, { className: "number" }),
       element("td", when(each.changed), { className: "soft" }),
     );
@@ -90,19 +85,21 @@ function run(found) {
   if (found.step !== seen.opened) seen.first ||= [performance.now(), found.step];
   $("run-name").textContent = found.name;
   const best = found.val_miou === null ? "" : `; best mean IoU on the validation photos ${found.val_miou.toFixed(3)}`;
-  $("run-state").textContent = `${found.architecture}, ${found.state}, step ${found.step} of ${found.steps}${best}${left(found)}`;
-  $("run-progress").value = found.step / found.steps;
+  const state = [found.architecture, found.state, `step ${reached(found)}`].filter(Boolean).join(", ");
+  $("run-state").textContent = `${state}${best}${left(found)}`;
+  $("run-progress").hidden = !found.steps;
+  if (found.steps) $("run-progress").value = found.step / found.steps;
   $("run-report").hidden = !found.report;
   $("run-report").href = `#report=${encodeURIComponent(found.report)}`;
   $("run-model").hidden = found.state !== "finished";
-  $("curves").replaceChildren(...PANELS.map(panel => curve(panel, found)));
+  $("curves").replaceChildren(...PANELS.map(panel => curve(panel, { ...found, steps: found.steps || found.step })));
   pictures(found.pictures);
   $("run").hidden = false;
 }
 
 // By the pace since the page saw it write for the first time.
 function left(found) {
-  if (found.state !== "training" || !seen.first || found.step === seen.first[1]) return "";
+  if (found.state !== "training" || !found.steps || !seen.first || found.step === seen.first[1]) return "";
   const [start, step] = seen.first, steps = found.step - step;
   const minutes = (found.steps - found.step) * (performance.now() - start) / steps / 60_000;
   return `; about ${minutes < 1 ? "a minute" : `${Math.ceil(minutes)} min`} of training left`;
