@@ -321,6 +321,23 @@ def test_a_difference_that_no_seed_makes_is_seen(three: Comparison):
     assert "noise 0.5 #0 (3 trainings) is better than other 0 (3 trainings) by" in found.verdicts()[0]
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (1, 3), (3, 2)])
+def test_five_photos_tell_recipes_apart_no_more_than_they_do_models(ours: int, theirs: int):
+    """Two of the 32 exchanges of photos are as extreme as what was seen; drawn anew, five photos seem to be sure."""
+    noises = {"A": [0.5, 0.52, 0.51][:ours], "B": [2.0, 2.02, 2.01][:theirs]}
+    made = [
+        replace(each, name=f"{recipe} {i}", recipe=recipe, seed=i)
+        for recipe, own in noises.items()
+        for i, each in enumerate(contenders(*own))
+    ]
+    found = compare(made, Truth(photos=5))
+    (pair,) = found.pairs
+    assert pair.mean_iou.low > 0
+    assert pair.chance == pytest.approx(2 / 2**5, abs=0.01)
+    assert not pair.told_apart
+    assert "cannot be told apart on these 5 photos: " in found.verdicts()[0]
+
+
 def test_what_was_exported_of_a_training_is_no_other_training_of_its_recipe():
     def config(seed: int, **graph: str) -> BundleConfig:
         told = {"recipe sha256 but for the seed": "abc", "seed": seed}

@@ -269,13 +269,16 @@ def _pairs(standings: Sequence[Standing], evaluations: Sequence[Evaluation]) -> 
     for first, second in itertools.combinations(range(len(standings)), 2):
         means = [float(standings[i].draws.estimates["mean_iou"]) for i in (first, second)]
         better, worse = (second, first) if means[1] > means[0] else (first, second)
-        one, *others = (evaluations[i].per_image for side in (better, worse) for i in standings[side].members)
+        of_better, of_worse = ([evaluations[i].per_image for i in standings[side].members] for side in (better, worse))
+        one, *others = *of_better, *of_worse
         difference = standings[better].draws - standings[worse].draws
-        # The test of two models would take what a training happened to become for what its recipe is.
-        chance = permutation_test(one, others[0]) if len(others) == 1 else difference.chance("mean_iou")
+        # Of several trainings, a photo's answers change hands all together, and each side weighs as much as the other.
+        by_photos = permutation_test(len(of_worse) * np.sum(of_better, 0), len(of_better) * np.sum(of_worse, 0))
+        # That takes what a training happened to become for what its recipe is; the other trusts few photos too much.
+        chance = max(by_photos, difference.chance("mean_iou")) if len(others) > 1 else by_photos
         alike = all(np.array_equal(one, other) for other in others)
         of_photos = interval(float(difference.estimates["mean_iou"]), difference.samples["mean_iou"])
-        few = len(others) > 1 and of_photos.low > 0
+        few = len(others) > 1 and of_photos.low > 0 and by_photos < CHANCE
         found.append(Pair(better, worse, difference.figures(), chance, chance, alike, few))
     corrected = holm([pair.chance for pair in found])
     return tuple(replace(pair, corrected=own) for pair, own in zip(found, corrected, strict=True))

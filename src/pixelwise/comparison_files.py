@@ -145,8 +145,8 @@ def write_page(
         html_table(*_pairs_table(comparison)),
         '<p class="soft">p: chance of as large a difference in mean IoU, were the answers dealt out at random, photo '
         "by photo; where there are several trainings of a recipe, of as large a one by the draw of photos and "
-        f"trainings. Corrected by Holm for {len(comparison.pairs)} comparisons. Two models are called different where "
-        f"it is below {CHANCE} and the interval excludes 0.</p>",
+        f"trainings, if that is more. Corrected by Holm for {len(comparison.pairs)} comparisons. Two models are called "
+        f"different where it is below {CHANCE} and the interval excludes 0.</p>",
         *_by_class(comparison),
         *_photos(comparison, show),
         '<p class="soft">Made by pixelwise compare.</p>',
