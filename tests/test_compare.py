@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from helpers import COLOURS, SCENE_CLASSES, SPEC, ColourEngine, colourful_photo
-from pixelwise.bootstrap import bootstrap_mean_iou, bootstrap_mean_iou_difference
+from pixelwise.bootstrap import Interval, bootstrap_mean_iou, bootstrap_mean_iou_difference
 from pixelwise.bundle import BundleConfig
 from pixelwise.compare import Comparison, Contender, compare, disputed, grouped, seed_of
 from pixelwise.data import Sample
 from pixelwise.errors import DataError, EngineError, MaskError
 from pixelwise.evaluate import evaluate
-from pixelwise.figures import Counts, Draws, draws, mean_of_trainings
+from pixelwise.figures import Counts, Draws, Figures, draws, mean_of_trainings
 from pixelwise.labels import ClassTable
 from pixelwise.segmenter import Segmenter
 from pixelwise.significance import permutation_test
@@ -109,6 +109,15 @@ def test_words_say_what_the_photos_can_tell(three: Comparison):
     assert three.verdicts_of_best() == three.verdicts()[:2]
 
 
+def test_a_difference_below_a_tenth_of_a_point_is_said_as_it_is(three: Comparison):
+    pair = replace(three.pairs[0], difference=Figures({"mean_iou": Interval(0.0003, 0.0001, 0.0006)}, {}))
+    said = replace(three, pairs=(pair,)).verdicts()[0]
+    assert "by 0.03 points of mean IoU (95 % interval 0.01 to 0.1, " in said
+    pair = replace(pair, difference=Figures({"mean_iou": Interval(0.0003, -0.0001, 0.0006)}, {}))
+    said = replace(three, pairs=(pair,)).verdicts()[0]
+    assert ": 0.03 points of mean IoU apart (95 % interval \N{MINUS SIGN}0.01 to 0.1, " in said
+
+
 def test_a_model_does_not_differ_from_itself_by_anything():
     same = [Contender("one", segmenter(1.0)), Contender("other", segmenter(1.0))]
     found = compare(same, Truth())
@@ -155,7 +164,7 @@ def test_what_cannot_be_compared_says_why():
         compare([*contenders(0.5), Contender("other", segmenter(1, classes=SCENE_CLASSES))], Truth())
     with pytest.raises(DataError, match="no photo to compare"):
         compare(contenders(0.5, 1.0), Truth(photos=0))
-    with pytest.raises(DataError, match=r"None of the 1 photos can be measured; the first: photo-0\.png is damaged"):
+    with pytest.raises(DataError, match=r"No photo of 1 can be measured; the first: photo-0\.png is damaged"):
         compare(contenders(0.5, 1.0), Truth(photos=1, damaged=0))
 
 

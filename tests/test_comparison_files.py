@@ -17,7 +17,7 @@ from pixelwise.comparison_charts import Point, pareto, pareto_chart
 from pixelwise.comparison_files import chosen_photos, write_json, write_page
 from pixelwise.cost import Cost, Latency
 from pixelwise.data import Sample
-from pixelwise.figures import OVERALL, PER_CLASS
+from pixelwise.figures import OVERALL, PER_CLASS, percent
 from test_compare import Truth, segmenter
 
 ABOUT = {"data": "photos & <masks>, split val", "engine": "colour, fp32"}
@@ -95,6 +95,7 @@ def test_the_page_has_all_in_itself(tmp_path: Path) -> None:
     assert {"Mean IoU and time"} <= {str(attributes.get("aria-label")) for _, attributes in page.elements}
     for told in ("10 (9 to 12)", "200 MB", "1.0 M", "5.0 G", "unknown", "2.0 h", "told apart", *COLOURS.names):
         assert told in page.text, told
+    assert f"{asked[0]}: they differ on {percent(max(found.disagreement))} of the labelled pixels." in page.text
     value = found.pairs[0].mean_iou
     assert f"+{100 * value.estimate:.1f} (+{100 * value.low:.1f} to +{100 * value.high:.1f})" in page.text
 

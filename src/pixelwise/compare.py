@@ -22,7 +22,7 @@ from pixelwise.confusion import ratio
 from pixelwise.data.sample import Dataset, Sample, for_each
 from pixelwise.errors import DataError
 from pixelwise.evaluate import Counter, Evaluation, Predictor, predictor
-from pixelwise.figures import Draws, Figures, draws, mean_of_trainings
+from pixelwise.figures import Draws, Figures, draws, in_points, mean_of_trainings
 from pixelwise.labels import ClassTable
 from pixelwise.matching import REST
 from pixelwise.segmenter import Advance, Segmenter
@@ -145,14 +145,13 @@ class Comparison:
         if pair.alike:
             return f"{better} and {worse} answer alike on {photos}."
         value = pair.mean_iou
-        low, high = (f"{100 * each:.1f}".replace("-", "\N{MINUS SIGN}") for each in (value.low, value.high))
-        sure = f"95 % interval {low} to {high}, " if value.is_known else ""
+        sure = f"95 % interval {in_points(value.low)} to {in_points(value.high)}, " if value.is_known else ""
         sure += f"p {_probability(pair.corrected)}"
         if pair.told_apart:
-            return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({sure})."
+            return f"{better} is better than {worse} by {in_points(value.estimate)} points of mean IoU ({sure})."
         where = "by so few trainings" if pair.few_trainings else f"on {photos}"
         return (
-            f"{better} and {worse} cannot be told apart {where}: {100 * value.estimate:.1f} points of mean "
+            f"{better} and {worse} cannot be told apart {where}: {in_points(value.estimate)} points of mean "
             f"IoU apart ({sure})."
         )
 
@@ -196,7 +195,7 @@ def compare(
 
     failed = for_each(dataset, count, advance=advance)
     if not ids:
-        raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
+        raise DataError(f"No photo of {len(failed)} can be measured; the first: {failed[0][1]}")
     evaluations = tuple(
         Evaluation(each.matrix, each.counts(), tuple(ids), dataset.classes, tuple(failed)) for each in counters
     )

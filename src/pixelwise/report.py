@@ -15,7 +15,7 @@ from rich.text import Text
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, rounded
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, photos, rounded
 from pixelwise.files import check_writable, is_there
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console, print_failures
@@ -127,7 +127,7 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
         subset: further means over some of the classes, by what to call them.
     """
     out, err = console(), console(stderr=True)
-    table = Table(title=f"{len(evaluation.ids)} photos", title_justify="left", title_style="bold")
+    table = Table(title=photos(len(evaluation.ids)), title_justify="left", title_style="bold")
     for heading in ("class", *(name for name, _ in PER_CLASS.values())):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for i, name in enumerate(evaluation.classes.names):
@@ -156,10 +156,10 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     from pixelwise.cost import engines
 
     out, err = console(), console(stderr=True)
-    failed, photos = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
+    failed, measured = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
     # Without lines between the columns there is room for a model's name, which may be long.
     table = Table(
-        title=f"{photos} photos",
+        title=photos(measured),
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -190,7 +190,7 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     if len(shown) < len(comparison.pairs):
         out.print(f"The other {len(comparison.pairs) - len(shown)} pairs: --html or --save.")
     out.print(comparison.scope(), soft_wrap=True)
-    print_failures(err, failed, photos, "measured and are in no figure")
+    print_failures(err, failed, measured, "measured and are in no figure")
 
 
 def _interval(interval: Interval) -> str:
