@@ -247,6 +247,13 @@ def test_it_is_said_where_an_interval_knows_nothing_of_other_trainings(recipes: 
     assert compare(named, Truth(photos=2)).scope().startswith(said)
 
 
+@pytest.mark.parametrize(("photos", "few"), [(1, False), (2, True), (49, True), (50, False)])
+def test_it_is_said_where_the_photos_are_too_few_for_the_intervals(photos: int, few: bool):
+    assert (
+        compare(contenders(0.5, 1.0), Truth(photos)).scope().endswith(" Of so few photos they are too narrow.") == few
+    )
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_trainings_of_two_recipes_do_not_belong_together_in_pairs(order: tuple[int, ...]):
     one, other = contenders(1.0, 2.0, 3.0), contenders(1.1, 2.1, 3.1)

@@ -22,7 +22,7 @@ from pixelwise.confusion import ratio
 from pixelwise.data.sample import Dataset, Sample, for_each
 from pixelwise.errors import DataError
 from pixelwise.evaluate import Counter, Evaluation, Predictor, predictor
-from pixelwise.figures import Draws, Figures, draws, in_points, mean_of_trainings
+from pixelwise.figures import FEW_PHOTOS, Draws, Figures, draws, in_points, mean_of_trainings
 from pixelwise.labels import ClassTable
 from pixelwise.matching import REST
 from pixelwise.segmenter import Advance, Segmenter
@@ -132,11 +132,12 @@ class Comparison:
 
     def scope(self) -> str:
         """A sentence on what the intervals speak of: another training moves a figure, too, which one cannot show."""
+        few = " Of so few photos they are too narrow." if 1 < len(self.evaluations[0].ids) < FEW_PHOTOS else ""
         once = [standing.name for standing in self.standings if len(standing.members) == 1]
         if not once:
-            return "The intervals speak of other photos and of other trainings of the same recipes."
+            return f"The intervals speak of other photos and of other trainings of the same recipes.{few}"
         who = "each model" if len(once) == len(self.standings) else " and ".join(once)
-        return f"Of {who} there is one training: the intervals speak of other photos, not of its next training."
+        return f"Of {who} there is one training: the intervals speak of other photos, not of its next training.{few}"
 
     def _verdict(self, pair: Pair) -> str:
         better, worse = (self.standings[i].name for i in (pair.better, pair.worse))

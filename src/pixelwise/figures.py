@@ -49,6 +49,9 @@ PER_CLASS = {
 """Likewise."""
 
 
+FEW_PHOTOS = 50
+"""Intervals over fewer are too narrow by so much that it is said; docs/metrics.md has by how much."""
+
 _DEVIATIONS = 10  # of trainings, that each draw of the photos meets: Student's t has long tails
 
 

@@ -15,7 +15,17 @@ from rich.text import Text
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, photos, rounded
+from pixelwise.figures import (
+    FEW_PHOTOS,
+    OVERALL,
+    PER_CLASS,
+    Figures,
+    milliseconds,
+    overall_keys,
+    percent,
+    photos,
+    rounded,
+)
 from pixelwise.files import check_writable, is_there
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console, print_failures
@@ -137,9 +147,11 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
     means = {OVERALL[key][0]: figures.overall[key] for key in shown} | dict(subset)
     widest = max(map(len, means))
     lines = [f"{name:{widest}}   {rounded(value.estimate)}   {_interval(value)}" for name, value in means.items()]
-    several = len(evaluation.ids) > 1
+    several, few = len(evaluation.ids) > 1, len(evaluation.ids) < FEW_PHOTOS
     lines.append(
-        "Intervals: 95 %, bootstrap over photos." if several else "One photo says nothing of others: no intervals."
+        f"Intervals: 95 %, bootstrap over photos{', too narrow as these are few' if few else ''}."
+        if several
+        else "One photo says nothing of others: no intervals."
     )
     lines += evaluation.scores.remarks(evaluation.classes)
     out.print("\n".join(lines), soft_wrap=True)
