@@ -116,6 +116,15 @@ def test_however_long_the_names_the_page_is_no_wider_than_a_phone(browser: Any, 
     opened.close()
 
 
+def test_of_several_trainings_it_is_said_whose_costs_those_are(tmp_path: Path) -> None:
+    told = [("a", "A"), ("b", "B"), ("b too", "B")]
+    models = [Contender(name, segmenter(1.0, seed=i), recipe, i) for i, (name, recipe) in enumerate(told)]
+    html, _ = written_page(tmp_path, compare(models, Truth(2)), models, [*costs(), costs()[0]])
+    page = Page(html)
+    assert "with the mean of their figures and the costs of the first. " in page.text
+    assert page.text.count("2.0 h") == 1  # of `b`; that of `b too`, which is unknown, is not asked for
+
+
 def test_what_is_not_known_is_said_to_be_unknown(tmp_path: Path) -> None:
     """A single photo gives no intervals, and a process that was killed no memory."""
     found, models = compared(photos=1)

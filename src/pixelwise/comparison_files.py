@@ -202,7 +202,8 @@ def duration(seconds: float | None) -> str:
 
 def _explanation(comparison: Comparison) -> str:
     several = any(len(standing.members) > 1 for standing in comparison.standings)
-    seeds = "Several trainings of one recipe count as one model, with the mean of their figures. " if several else ""
+    means = "the mean of their figures and the costs of the first"
+    seeds = f"Several trainings of one recipe count as one model, with {means}. " if several else ""
     return (
         f"{seeds}{comparison.scope()} ms: from a photo's pixels to its mask, median (quartiles), on this machine. "
         "memory: the most that a process has which loads the model and segments one photo. size: of its files. "
