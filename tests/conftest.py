@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 SavePicture = Callable[[Path, np.ndarray], None]
 PutInCache = Callable[[str, Mapping[str, Any]], Path]
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +60,16 @@ def put_in_cache(checkpoints: Path) -> PutInCache:
         return path
 
     return put
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    """A real browser, for the tests of pages."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if BROWSER is None:
+        pytest.skip("there is no Chromium; on Debian: apt-get install chromium")
+    with playwright.sync_playwright() as started:
+        camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a moving test picture
+        launched = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *camera])
+        yield launched
+        launched.close()

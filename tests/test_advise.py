@@ -87,6 +87,16 @@ def test_aims_rank_by_their_own_figure_where_it_was_measured():
     assert found["fast"].behind is None
 
 
+def test_an_interval_is_that_of_the_figure_beside_it():
+    """Not that of the first of several trainings, nor of the mean IoU where something else is ranked by."""
+    found = {each.name: each for each in advise(Case(), seconds_of_default=0.1, table=TABLE)}
+    assert found["unet"].interval == {"pets": (0.69, 0.71)}
+    assert found["big"].interval.keys() == found["big"].accuracy.keys()
+    assert not any(each.interval for each in advise(Case(aim="thin"), seconds_of_default=0.1, table=TABLE))
+    for each in advise(Case(aim="overall"), seconds_of_default=0.1):
+        assert all(low < each.accuracy[dataset] < high for dataset, (low, high) in each.interval.items())
+
+
 def test_limits_refuse_and_say_which():
     found = advise(Case(max_seconds=0.2, max_memory=500 * MB), seconds_of_default=0.1, table=TABLE)
     assert {each.name: each.refused for each in found if each.refused} == {

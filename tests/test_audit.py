@@ -173,9 +173,9 @@ def test_where_nothing_can_be_scored_it_is_said():
     empty.mask[:] = 255
     with pytest.raises(DataError, match="no photo to audit"):
         audit(auditor(), Listed([]))
-    with pytest.raises(DataError, match=r"None of the 1 photos can be scored; no pixel has a label\."):
+    with pytest.raises(DataError, match=r"No photo of 1 can be scored; no pixel has a label\."):
         audit(auditor(), Listed([empty]))
-    with pytest.raises(DataError, match=r"None of the 2 photos .* 1\.png is no mask"):
+    with pytest.raises(DataError, match=r"No photo of 2 .* 1\.png is no mask"):
         audit(auditor(), Listed([empty, None]))
 
 

@@ -110,7 +110,7 @@ def test_without_javascript_everything_is_there_to_scroll_through(tmp_path: Path
         'Score 0.001, 4.6 % of the labelled pixels doubted: background labelled, a, "<b>" likely: 3.5 %; c labelled, ',
         "Score 0.201, 0.0 % of the labelled pixels doubted.",
         "The model doubts 11.4 % of the labelled pixels, in 2 of 3 photos.",
-        "1 photos have no labelled pixel and no score",
+        "1 photo without a labelled pixel, and so without a score",
         "bad.png is <empty>.",
     ):  # fmt: skip
         assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
@@ -131,7 +131,7 @@ def test_hostile_names_are_text(tmp_path: Path):
 def test_the_page_has_the_worst_and_says_how_many_more_there_are(tmp_path: Path):
     page, _ = page_of(tmp_path / "page.html", [f"{i}" for i in range(5)], top=2)
     assert len(page.of("section")) == 2
-    assert "3 more photos are ranked in what --save and --csv write." in page.text
+    assert "What --save and --csv write has 3 more." in page.text
 
 
 def test_doubtful_pixels_are_red_where_they_are(tmp_path: Path):
@@ -153,5 +153,5 @@ def test_the_terminal_has_the_worst_ten_and_what_was_left_out(capsys: pytest.Cap
     assert "The worst of 12 photos" in out
     assert "photo [red]9" in out
     assert "photo [red]10" not in out
-    assert "1 photos have no labelled pixel and no score." in out
+    assert "1 photo without a labelled pixel, and so without a score." in out
     assert err == "pixelwise: bad.png is <empty>.\n1 of 14 photos could not be audited.\n"

@@ -123,9 +123,21 @@ def test_all_pixels_ignored_gives_no_interval() -> None:
 
 
 def test_resamples_without_a_defined_class_are_left_out() -> None:
-    stack = np.zeros((3, 1, 1), np.int64)
-    stack[0] = 5
+    stack = np.zeros((5, 1, 1), np.int64)
+    stack[:2] = 5
     assert bootstrap_mean_iou(stack) == Interval(1.0, 1.0, 1.0)
+
+
+def test_classes_that_a_single_image_has_give_no_interval() -> None:
+    """In each draw it would be the same image again; a class beside it that others have changes that."""
+    stack = random_stack(np.random.default_rng(1), 6, 0.7)
+    stack[:, 1, :] = stack[:, :, 1] = 0
+    stack[3, 1] = (2, 9, 3)
+    got = bootstrap_mean_iou(stack, over=[1])
+    assert got.estimate == 9 / 14
+    assert not got.is_known
+    assert bootstrap_mean_iou(stack, over=[1, 2]).is_known
+    assert not bootstrap_mean_iou_difference(stack, stack, over=[1]).is_known
 
 
 def test_models_measured_on_other_images_are_not_compared() -> None:

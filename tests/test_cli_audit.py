@@ -82,7 +82,7 @@ def test_a_pair_that_cannot_be_read_costs_that_pair(data: Path, tmp_path: Path):
     Image.fromarray(np.full((240, 300), 255, np.uint8)).save(data / "SegmentationClass" / "p2.png")
     out, err = pixelwise(*RUN, "--csv", "a.csv", cwd=tmp_path, status=1)
     assert "The worst of 4 photos" in out
-    assert "1 photos have no labelled pixel and no score." in out
+    assert "1 photo without a labelled pixel, and so without a score." in out
     assert "p1.png" in err
     assert err.endswith("1 of 6 photos could not be audited.\n")
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:

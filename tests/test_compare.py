@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from helpers import COLOURS, SCENE_CLASSES, SPEC, ColourEngine, colourful_photo
-from pixelwise.bootstrap import bootstrap_mean_iou, bootstrap_mean_iou_difference
+from pixelwise.bootstrap import Interval, bootstrap_mean_iou, bootstrap_mean_iou_difference
 from pixelwise.bundle import BundleConfig
 from pixelwise.compare import Comparison, Contender, compare, disputed, grouped, seed_of
 from pixelwise.data import Sample
 from pixelwise.errors import DataError, EngineError, MaskError
 from pixelwise.evaluate import evaluate
-from pixelwise.figures import Counts, Draws, draws, mean_of_trainings
+from pixelwise.figures import Counts, Draws, Figures, draws, mean_of_trainings
 from pixelwise.labels import ClassTable
 from pixelwise.segmenter import Segmenter
 from pixelwise.significance import permutation_test
@@ -109,6 +109,15 @@ def test_words_say_what_the_photos_can_tell(three: Comparison):
     assert three.verdicts_of_best() == three.verdicts()[:2]
 
 
+def test_a_difference_below_a_tenth_of_a_point_is_said_as_it_is(three: Comparison):
+    pair = replace(three.pairs[0], difference=Figures({"mean_iou": Interval(0.0003, 0.0001, 0.0006)}, {}))
+    said = replace(three, pairs=(pair,)).verdicts()[0]
+    assert "by 0.03 points of mean IoU (95 % interval 0.01 to 0.1, " in said
+    pair = replace(pair, difference=Figures({"mean_iou": Interval(0.0003, -0.0001, 0.0006)}, {}))
+    said = replace(three, pairs=(pair,)).verdicts()[0]
+    assert ": 0.03 points of mean IoU apart (95 % interval \N{MINUS SIGN}0.01 to 0.1, " in said
+
+
 def test_a_model_does_not_differ_from_itself_by_anything():
     same = [Contender("one", segmenter(1.0)), Contender("other", segmenter(1.0))]
     found = compare(same, Truth())
@@ -155,7 +164,7 @@ def test_what_cannot_be_compared_says_why():
         compare([*contenders(0.5), Contender("other", segmenter(1, classes=SCENE_CLASSES))], Truth())
     with pytest.raises(DataError, match="no photo to compare"):
         compare(contenders(0.5, 1.0), Truth(photos=0))
-    with pytest.raises(DataError, match=r"None of the 1 photos can be measured; the first: photo-0\.png is damaged"):
+    with pytest.raises(DataError, match=r"No photo of 1 can be measured; the first: photo-0\.png is damaged"):
         compare(contenders(0.5, 1.0), Truth(photos=1, damaged=0))
 
 
@@ -236,6 +245,13 @@ def test_it_is_said_where_an_interval_knows_nothing_of_other_trainings(recipes: 
     made = contenders(*(0.5 + 0.1 * i for i in range(len(recipes))))
     named = [replace(each, name=f"model {i}", recipe=recipes[i], seed=i) for i, each in enumerate(made)]
     assert compare(named, Truth(photos=2)).scope().startswith(said)
+
+
+@pytest.mark.parametrize(("photos", "few"), [(1, False), (2, True), (49, True), (50, False)])
+def test_it_is_said_where_the_photos_are_too_few_for_the_intervals(photos: int, few: bool):
+    assert (
+        compare(contenders(0.5, 1.0), Truth(photos)).scope().endswith(" Of so few photos they are too narrow.") == few
+    )
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
@@ -319,6 +335,23 @@ def test_a_difference_that_no_seed_makes_is_seen(three: Comparison):
     (pair,) = found.pairs
     assert pair.told_apart
     assert "noise 0.5 #0 (3 trainings) is better than other 0 (3 trainings) by" in found.verdicts()[0]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (1, 3), (3, 2)])
+def test_five_photos_tell_recipes_apart_no_more_than_they_do_models(ours: int, theirs: int):
+    """Two of the 32 exchanges of photos are as extreme as what was seen; drawn anew, five photos seem to be sure."""
+    noises = {"A": [0.5, 0.52, 0.51][:ours], "B": [2.0, 2.02, 2.01][:theirs]}
+    made = [
+        replace(each, name=f"{recipe} {i}", recipe=recipe, seed=i)
+        for recipe, own in noises.items()
+        for i, each in enumerate(contenders(*own))
+    ]
+    found = compare(made, Truth(photos=5))
+    (pair,) = found.pairs
+    assert pair.mean_iou.low > 0
+    assert pair.chance == pytest.approx(2 / 2**5, abs=0.01)
+    assert not pair.told_apart
+    assert "cannot be told apart on these 5 photos: " in found.verdicts()[0]
 
 
 def test_what_was_exported_of_a_training_is_no_other_training_of_its_recipe():

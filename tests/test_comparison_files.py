@@ -17,7 +17,7 @@ from pixelwise.comparison_charts import Point, pareto, pareto_chart
 from pixelwise.comparison_files import chosen_photos, write_json, write_page
 from pixelwise.cost import Cost, Latency
 from pixelwise.data import Sample
-from pixelwise.figures import OVERALL, PER_CLASS
+from pixelwise.figures import OVERALL, PER_CLASS, percent
 from test_compare import Truth, segmenter
 
 ABOUT = {"data": "photos & <masks>, split val", "engine": "colour, fp32"}
@@ -38,7 +38,11 @@ def costs(count: int = 2) -> list[Cost]:
 
 
 def written_page(
-    tmp_path: Path, found: Comparison, models: list[Contender], own: list[Cost] | None = None
+    tmp_path: Path,
+    found: Comparison,
+    models: list[Contender],
+    own: list[Cost] | None = None,
+    about: dict[str, str] = ABOUT,
 ) -> tuple[str, list[str]]:
     asked: list[str] = []
 
@@ -47,7 +51,7 @@ def written_page(
         sample = Truth()[int(name.rpartition("-")[2])]
         return sample, [model.segmenter.predict(sample.image)[0] for model in models]
 
-    write_page(tmp_path / "page.html", found, own or costs(), ABOUT, show=show)
+    write_page(tmp_path / "page.html", found, own or costs(), about, show=show)
     return (tmp_path / "page.html").read_text(encoding="utf-8"), asked
 
 
@@ -95,8 +99,30 @@ def test_the_page_has_all_in_itself(tmp_path: Path) -> None:
     assert {"Mean IoU and time"} <= {str(attributes.get("aria-label")) for _, attributes in page.elements}
     for told in ("10 (9 to 12)", "200 MB", "1.0 M", "5.0 G", "unknown", "2.0 h", "told apart", *COLOURS.names):
         assert told in page.text, told
+    assert f"{asked[0]}: they differ on {percent(max(found.disagreement))} of the labelled pixels." in page.text
     value = found.pairs[0].mean_iou
     assert f"+{100 * value.estimate:.1f} (+{100 * value.low:.1f} to +{100 * value.high:.1f})" in page.text
+
+
+@pytest.mark.browser
+def test_however_long_the_names_the_page_is_no_wider_than_a_phone(browser: Any, tmp_path: Path) -> None:
+    names = ("a" * 120, "a name of several words, as people like to call their runs")
+    models = [Contender(name, segmenter(noise)) for name, noise in zip(names, (2.0, 0.5), strict=True)]
+    written_page(tmp_path, compare(models, Truth(2)), models, about={"data": "d" * 120, "engine": "e" * 120})
+    opened = browser.new_page(viewport={"width": 390, "height": 844})
+    opened.goto((tmp_path / "page.html").as_uri())
+    assert opened.locator(".viewer select").count() == 4
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390
+    opened.close()
+
+
+def test_of_several_trainings_it_is_said_whose_costs_those_are(tmp_path: Path) -> None:
+    told = [("a", "A"), ("b", "B"), ("b too", "B")]
+    models = [Contender(name, segmenter(1.0, seed=i), recipe, i) for i, (name, recipe) in enumerate(told)]
+    html, _ = written_page(tmp_path, compare(models, Truth(2)), models, [*costs(), costs()[0]])
+    page = Page(html)
+    assert "with the mean of their figures and the costs of the first. " in page.text
+    assert page.text.count("2.0 h") == 1  # of `b`; that of `b too`, which is unknown, is not asked for
 
 
 def test_what_is_not_known_is_said_to_be_unknown(tmp_path: Path) -> None:

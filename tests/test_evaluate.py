@@ -103,7 +103,7 @@ def test_a_pair_that_does_not_fit_is_listed_and_in_no_figure_where_that_is_asked
     without = evaluate(segmenter(), [Listed([made[0], made[2]])])
     assert found.matrix == without.matrix
     assert figures(found.counts) == figures(without.counts)
-    with pytest.raises(DataError, match=r"None of the 1 photos can be measured; the first: .*77"):
+    with pytest.raises(DataError, match=r"No photo of 1 can be measured; the first: .*77"):
         evaluate(segmenter(), [Listed([made[1]])], skip_failures=True)
 
 

@@ -100,6 +100,7 @@ def test_the_page_has_all_in_itself(tmp_path: Path) -> None:
     mean = found.overall["mean_iou"]
     assert f"Mean IoU {mean.estimate:.3f} on 10 photos, 95 % interval {mean.low:.3f} to {mean.high:.3f}." in page.text
     assert "<b>mine</b> on photos & masks, split val" in page.text
+    assert "not of the seed of the training, and are too narrow as these are few." in page.text
     assert "bad.png is <empty>." in page.text
     assert "mean IoU over <c>\n0.500\n0.250 to 0.750\n" in page.text
     assert not [tag for tag, _ in page.elements if tag in ("b", "script", "link", "iframe")]

@@ -10,7 +10,7 @@ from pixelwise.bootstrap import bootstrap_mean_iou
 from pixelwise.boundary import BoundaryIoU, boundary_f1, outline_matches
 from pixelwise.calibration import calibration_error, reliability
 from pixelwise.errors import PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Counts, figures, milliseconds
+from pixelwise.figures import OVERALL, PER_CLASS, Counts, figures, in_points, milliseconds, photos
 from pixelwise.metrics import ConfusionMatrix, class_mean, mean_image_iou, scores
 
 CLASSES = 4
@@ -124,3 +124,24 @@ def test_too_few_draws_are_refused() -> None:
 )
 def test_milliseconds_have_three_digits_and_no_exponent(seconds: float, read: str):
     assert milliseconds(seconds) == read
+
+
+@pytest.mark.parametrize(
+    ("difference", "read"),
+    [
+        (0.0312, "3.1"),
+        (-0.0312, "\N{MINUS SIGN}3.1"),
+        (0.0005, "0.1"),
+        (0.0003, "0.03"),
+        (-0.00004, "\N{MINUS SIGN}0.004"),
+        (0.0, "0.0"),
+        (-1e-17, "0.0"),
+        (1.0, "100.0"),
+    ],
+)
+def test_a_small_difference_is_not_read_as_none_nor_a_zero_with_a_sign(difference: float, read: str):
+    assert in_points(difference) == read
+
+
+def test_one_photo_is_not_several():
+    assert [photos(count) for count in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]

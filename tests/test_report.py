@@ -108,6 +108,8 @@ def test_an_evaluation_prints_each_class_and_the_means(capsys: pytest.CaptureFix
     further = {"mean IoU over red, green": bootstrap_mean_iou(measured.per_image, over=[1, 2])}
     print_evaluation(measured, figures(measured.counts), subset=further)
     out, err = capsys.readouterr()
+    assert out.startswith("2 photos ")
+    assert "Intervals: 95 %, bootstrap over photos, too narrow as these are few." in out
     rows = {line.split()[1]: line for line in out.splitlines() if line.startswith("│")}
     assert "1.000" in rows["background"]
     assert "0.750" in rows["red"]

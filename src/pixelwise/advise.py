@@ -68,7 +68,7 @@ class Candidate:
         pretrained: whether its encoder started from ImageNet weights.
         after: the architecture whose trained weights it goes on from, as FCN-8s from FCN-16s; None for none.
         accuracy: by dataset, what the aim ranks by on `test`, a mean over trainings; empty where nothing was trained.
-        interval: by dataset, of the mean IoU of one training.
+        interval: by dataset, of that figure; of a mean over trainings, or of an IoU of few classes, none is known.
         trainings: by dataset, how many there are.
         seconds: expected for a photo on this machine; None on a GPU.
         memory: bytes, of a process that segments one photo of 512 x 512 pixels.
@@ -172,7 +172,11 @@ def _candidate(
         pretrained=any(row["pretrained"] for row in rows),
         after=next((row["after"] for row in rows if row["after"]), None),
         accuracy={dataset: float(np.mean(each)) for dataset, each in values.items()},
-        interval={dataset: (own[0]["mean_iou"]["low"], own[0]["mean_iou"]["high"]) for dataset, own in of.items()},
+        interval={
+            dataset: (own[0][key]["low"], own[0][key]["high"])
+            for dataset, own in of.items()
+            if len(own) == 1 and isinstance(own[0][key], Mapping)
+        },
         trainings={dataset: len(own) for dataset, own in of.items()},
         seconds=seconds,
         memory=cost["peak_memory"],

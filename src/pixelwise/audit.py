@@ -220,7 +220,7 @@ def audit(auditor: Auditor, dataset: Dataset, *, advance: Advance = lambda share
     failed = for_each(dataset, score, advance=advance)
     if not photos:
         why = f"the first that cannot be audited: {failed[0][1]}" if failed else "no pixel has a label."
-        raise DataError(f"None of the {len(dataset)} photos can be scored; {why}")
+        raise DataError(f"No photo of {len(dataset)} can be scored; {why}")
     photos.sort(key=lambda photo: photo.score)
     return Audit(tuple(photos), tuple(unscored), tuple(failed), classes, labelled, doubted)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pixelwise.audit import DOUBT, Audit, AuditedPhoto, Opinion, told
 from pixelwise.colours import for_display
 from pixelwise.data.sample import Sample
-from pixelwise.figures import percent, rounded
+from pixelwise.figures import percent, photos, rounded
 from pixelwise.files import write_text
 from pixelwise.labels import ClassTable
 from pixelwise.pages import about_line, data_uri, document, picture, shortened, swatch
@@ -120,7 +120,7 @@ def write_page(path: Path, audit: Audit, about: Mapping[str, str], *, show: Show
         '<div class="steps" hidden><button type="button">← previous</button><span></span>'
         '<button type="button">next →</button><span class="soft">or the arrow keys</span></div>',
         *sections,
-        f'<p class="soft">{rest} more photos are ranked in what --save and --csv write.</p>' if rest else "",
+        f'<p class="soft">What --save and --csv write has {rest} more.</p>' if rest else "",
         _legend(classes, audit),
         *_by_class(audit, classes),
         '<p class="soft">Scores: cleanlab, after Lad and Mueller 2023, arXiv:2307.05080. Made by pixelwise audit.</p>',
@@ -131,8 +131,8 @@ def write_page(path: Path, audit: Audit, about: Mapping[str, str], *, show: Show
 
 def _verdict(audit: Audit) -> str:
     pixels = percent(audit.doubted.sum() / audit.labelled.sum())
-    photos = sum(photo.doubted > 0 for photo in audit.photos)
-    return f"The model doubts {pixels} of the labelled pixels, in {photos} of {len(audit.photos)} photos."
+    among = sum(photo.doubted > 0 for photo in audit.photos)
+    return f"The model doubts {pixels} of the labelled pixels, in {among} of {photos(len(audit.photos))}."
 
 
 def _link(rank: int, photo: AuditedPhoto, pixels: NDArray[np.uint8]) -> str:
@@ -195,9 +195,9 @@ def _left_out(audit: Audit) -> list[str]:
     body = []
     if audit.failed:
         items = "".join(f"<li>{escape(reason)}</li>" for _, reason in audit.failed)
-        body += [f'<p class="error">{len(audit.failed)} photos could not be audited:</p>', f"<ul>{items}</ul>"]
+        body += [f'<p class="error">{photos(len(audit.failed))} could not be audited:</p>', f"<ul>{items}</ul>"]
     if audit.unscored:
         items = "".join(f"<li>{escape(name)}</li>" for name in audit.unscored)
-        count = f"{len(audit.unscored)} photos have no labelled pixel and no score"
+        count = f"{photos(len(audit.unscored))} without a labelled pixel, and so without a score"
         body.append(f"<details><summary>{count}</summary><ul>{items}</ul></details>")
     return body

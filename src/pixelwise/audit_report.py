@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pixelwise.audit import Audit, told
-from pixelwise.figures import percent, rounded
+from pixelwise.figures import percent, photos, rounded
 from pixelwise.terminal import console, print_failures
 
 _WORST = 10
@@ -18,7 +18,7 @@ def print_audit(audit: Audit) -> None:
     out.print(_classes(audit))
     out.print(_photos(audit))
     if audit.unscored:
-        out.print(f"{len(audit.unscored)} photos have no labelled pixel and no score.", soft_wrap=True)
+        out.print(f"{photos(len(audit.unscored))} without a labelled pixel, and so without a score.", soft_wrap=True)
     print_failures(err, audit.failed, len(audit.unscored) + len(audit.photos), "audited")
 
 
@@ -36,7 +36,7 @@ def _classes(audit: Audit) -> Table:
 
 
 def _photos(audit: Audit) -> Table:
-    title = f"The worst of {len(audit.photos)} photos"
+    title = f"The worst of {photos(len(audit.photos))}"
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("photo", overflow="fold")
     table.add_column("score", justify="right")

@@ -58,8 +58,8 @@ def bootstrap_mean_iou(
     """95 % interval of the dataset-level mean IoU, were the images drawn anew.
 
     Each resample draws N images with replacement, sums their matrices, and takes the mean IoU over the classes that are
-    defined in that sum. The interval speaks of the choice of images, not of the training seed; of a single image there
-    is none.
+    defined in that sum. The interval speaks of the choice of images, not of the training seed; where a single image has
+    these classes, there is none.
 
     Args:
         matrices: (N, C, C) int64, one confusion matrix an image, as `ConfusionMatrix.update` returns them.
@@ -161,7 +161,7 @@ def _resampled_means(
     areas: tuple[NDArray[np.int64], NDArray[np.int64]], resamples: int, seed: int
 ) -> NDArray[np.float64]:
     """Mean IoU of each resample, (resamples,); areas as `image_areas` gives them."""
-    if len(areas[0]) < 2:
+    if areas[1].any(axis=1).sum() < 2:  # drawn anew, a single image with these classes would be the same again
         return np.full(resamples, np.nan)
     # Sums are linear in the weights, so C intersections and C unions do for the (C, C) matrices.
     sums = resampled_sums(np.concatenate(areas, axis=1), resamples=resamples, seed=seed)

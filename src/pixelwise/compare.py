@@ -22,7 +22,7 @@ from pixelwise.confusion import ratio
 from pixelwise.data.sample import Dataset, Sample, for_each
 from pixelwise.errors import DataError
 from pixelwise.evaluate import Counter, Evaluation, Predictor, predictor
-from pixelwise.figures import Draws, Figures, draws, mean_of_trainings
+from pixelwise.figures import FEW_PHOTOS, Draws, Figures, draws, in_points, mean_of_trainings
 from pixelwise.labels import ClassTable
 from pixelwise.matching import REST
 from pixelwise.segmenter import Advance, Segmenter
@@ -132,11 +132,12 @@ class Comparison:
 
     def scope(self) -> str:
         """A sentence on what the intervals speak of: another training moves a figure, too, which one cannot show."""
+        few = " Of so few photos they are too narrow." if 1 < len(self.evaluations[0].ids) < FEW_PHOTOS else ""
         once = [standing.name for standing in self.standings if len(standing.members) == 1]
         if not once:
-            return "The intervals speak of other photos and of other trainings of the same recipes."
+            return f"The intervals speak of other photos and of other trainings of the same recipes.{few}"
         who = "each model" if len(once) == len(self.standings) else " and ".join(once)
-        return f"Of {who} there is one training: the intervals speak of other photos, not of its next training."
+        return f"Of {who} there is one training: the intervals speak of other photos, not of its next training.{few}"
 
     def _verdict(self, pair: Pair) -> str:
         better, worse = (self.standings[i].name for i in (pair.better, pair.worse))
@@ -145,14 +146,13 @@ class Comparison:
         if pair.alike:
             return f"{better} and {worse} answer alike on {photos}."
         value = pair.mean_iou
-        low, high = (f"{100 * each:.1f}".replace("-", "\N{MINUS SIGN}") for each in (value.low, value.high))
-        sure = f"95 % interval {low} to {high}, " if value.is_known else ""
+        sure = f"95 % interval {in_points(value.low)} to {in_points(value.high)}, " if value.is_known else ""
         sure += f"p {_probability(pair.corrected)}"
         if pair.told_apart:
-            return f"{better} is better than {worse} by {100 * value.estimate:.1f} points of mean IoU ({sure})."
+            return f"{better} is better than {worse} by {in_points(value.estimate)} points of mean IoU ({sure})."
         where = "by so few trainings" if pair.few_trainings else f"on {photos}"
         return (
-            f"{better} and {worse} cannot be told apart {where}: {100 * value.estimate:.1f} points of mean "
+            f"{better} and {worse} cannot be told apart {where}: {in_points(value.estimate)} points of mean "
             f"IoU apart ({sure})."
         )
 
@@ -196,7 +196,7 @@ def compare(
 
     failed = for_each(dataset, count, advance=advance)
     if not ids:
-        raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
+        raise DataError(f"No photo of {len(failed)} can be measured; the first: {failed[0][1]}")
     evaluations = tuple(
         Evaluation(each.matrix, each.counts(), tuple(ids), dataset.classes, tuple(failed)) for each in counters
     )
@@ -269,13 +269,16 @@ def _pairs(standings: Sequence[Standing], evaluations: Sequence[Evaluation]) -> 
     for first, second in itertools.combinations(range(len(standings)), 2):
         means = [float(standings[i].draws.estimates["mean_iou"]) for i in (first, second)]
         better, worse = (second, first) if means[1] > means[0] else (first, second)
-        one, *others = (evaluations[i].per_image for side in (better, worse) for i in standings[side].members)
+        of_better, of_worse = ([evaluations[i].per_image for i in standings[side].members] for side in (better, worse))
+        one, *others = *of_better, *of_worse
         difference = standings[better].draws - standings[worse].draws
-        # The test of two models would take what a training happened to become for what its recipe is.
-        chance = permutation_test(one, others[0]) if len(others) == 1 else difference.chance("mean_iou")
+        # Of several trainings, a photo's answers change hands all together, and each side weighs as much as the other.
+        by_photos = permutation_test(len(of_worse) * np.sum(of_better, 0), len(of_better) * np.sum(of_worse, 0))
+        # That takes what a training happened to become for what its recipe is; the other trusts few photos too much.
+        chance = max(by_photos, difference.chance("mean_iou")) if len(others) > 1 else by_photos
         alike = all(np.array_equal(one, other) for other in others)
         of_photos = interval(float(difference.estimates["mean_iou"]), difference.samples["mean_iou"])
-        few = len(others) > 1 and of_photos.low > 0
+        few = len(others) > 1 and of_photos.low > 0 and by_photos < CHANCE
         found.append(Pair(better, worse, difference.figures(), chance, chance, alike, few))
     corrected = holm([pair.chance for pair in found])
     return tuple(replace(pair, corrected=own) for pair, own in zip(found, corrected, strict=True))

@@ -18,7 +18,7 @@ from pixelwise.compare import CHANCE, Comparison, disputed
 from pixelwise.comparison_charts import Point, pareto, pareto_chart
 from pixelwise.cost import Cost
 from pixelwise.data.sample import Sample
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
+from pixelwise.figures import OVERALL, PER_CLASS, Figures, in_points, overall_keys, percent, rounded
 from pixelwise.files import write_text
 from pixelwise.labels import ClassTable
 from pixelwise.pages import about_line, document, html_table, picture, swatch, unbroken
@@ -145,8 +145,8 @@ def write_page(
         html_table(*_pairs_table(comparison)),
         '<p class="soft">p: chance of as large a difference in mean IoU, were the answers dealt out at random, photo '
         "by photo; where there are several trainings of a recipe, of as large a one by the draw of photos and "
-        f"trainings. Corrected by Holm for {len(comparison.pairs)} comparisons. Two models are called different where "
-        f"it is below {CHANCE} and the interval excludes 0.</p>",
+        "trainings, if that is more. Corrected by Holm for all pairs here. Two models are called different where it is "
+        f"below {CHANCE} and the interval excludes 0.</p>",
         *_by_class(comparison),
         *_photos(comparison, show),
         '<p class="soft">Made by pixelwise compare.</p>',
@@ -202,7 +202,8 @@ def duration(seconds: float | None) -> str:
 
 def _explanation(comparison: Comparison) -> str:
     several = any(len(standing.members) > 1 for standing in comparison.standings)
-    seeds = "Several trainings of one recipe count as one model, with the mean of their figures. " if several else ""
+    means = "the mean of their figures and the costs of the first"
+    seeds = f"Several trainings of one recipe count as one model, with {means}. " if several else ""
     return (
         f"{seeds}{comparison.scope()} ms: from a photo's pixels to its mask, median (quartiles), on this machine. "
         "memory: the most that a process has which loads the model and segments one photo. size: of its files. "
@@ -302,7 +303,9 @@ def _photos(comparison: Comparison, show: Show) -> list[str]:
         for i in positions:
             sample, answers = show(evaluation.ids[i])
             pictures = _layers(sample, answers, comparison, classes, i)
-            caption = f"{evaluation.ids[i]}: they differ on {comparison.disagreement[i]:.1%} of the labelled pixels."
+            caption = (
+                f"{evaluation.ids[i]}: they differ on {percent(comparison.disagreement[i])} of the labelled pixels."
+            )
             body += [f"<p>{escape(caption)}</p>", f'<div class="layers">{"".join(pictures)}</div>']
     return body
 
@@ -326,10 +329,9 @@ def _change(value: Interval) -> str:
     """A difference in points with its interval."""
     if math.isnan(value.estimate):
         return "undefined"
-    rounded_values = [round(100 * each, 1) for each in (value.estimate, *value.reach)]
-    estimate, low, high = (f"{each:+.1f}" if each else "0.0" for each in rounded_values)
-    told = f"{estimate} ({low} to {high})" if value.is_known else estimate
-    return unbroken(told.replace("-", "\N{MINUS SIGN}"))
+    texts = [in_points(each) for each in (value.estimate, *value.reach)]
+    estimate, low, high = (text if text == "0.0" or text[0] == "\N{MINUS SIGN}" else f"+{text}" for text in texts)
+    return unbroken(f"{estimate} ({low} to {high})" if value.is_known else estimate)
 
 
 def _figures_json(figures: Figures) -> dict[str, object]:

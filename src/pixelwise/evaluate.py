@@ -94,7 +94,7 @@ def evaluate(
     for dataset in datasets:
         failed += for_each(dataset, count, skip_failures=skip_failures, advance=advance)
     if not ids:
-        raise DataError(f"None of the {len(failed)} photos can be measured; the first: {failed[0][1]}")
+        raise DataError(f"No photo of {len(failed)} can be measured; the first: {failed[0][1]}")
     return Evaluation(counter.matrix, counter.counts(), tuple(ids), classes, tuple(failed))
 
 

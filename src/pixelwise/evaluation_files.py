@@ -21,7 +21,7 @@ from pixelwise.conventions import conventions
 from pixelwise.data.sample import Sample
 from pixelwise.evaluate import Evaluation
 from pixelwise.evaluation_charts import confusion_chart, reliability_chart
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, overall_keys, rounded
+from pixelwise.figures import FEW_PHOTOS, OVERALL, PER_CLASS, Figures, overall_keys, photos, rounded
 from pixelwise.files import write_text
 from pixelwise.pages import about_line, document, html_table, picture, swatch, unbroken
 from pixelwise.sheet import comparison_sheet, jpeg
@@ -121,9 +121,9 @@ def write_page(
     Raises:
         OutputError: the file cannot be written.
     """
-    mean, photos = figures.overall["mean_iou"], len(evaluation.ids)
+    mean, measured = figures.overall["mean_iou"], len(evaluation.ids)
     title = f"{about['model']} on {about['data']}"
-    shown = f"{photos} photos, 95 % interval {mean}" if photos > 1 else "one photo"
+    shown = f"{measured} photos, 95 % interval {mean}" if measured > 1 else "one photo"
     verdict = f"Mean IoU {rounded(mean.estimate)} on {shown}."
     body = [
         f"<h1>{escape(title)}</h1>",
@@ -142,7 +142,8 @@ def write_page(
         f'<div class="wide">{reliability_chart(evaluation.counts.reliability.sum(axis=0))}</div>',
         *_conventions(evaluation),
         '<p class="soft">Intervals: bootstrap over photos, 2000 draws. They speak of the choice of photos, not of the '
-        "seed of the training. Made by pixelwise evaluate.</p>",
+        f"seed of the training{', and are too narrow as these are few' if 1 < measured < FEW_PHOTOS else ''}. Made by "
+        "pixelwise evaluate.</p>",
     ]
     write_text(path, document(title, body))
 
@@ -233,7 +234,7 @@ def _failures(evaluation: Evaluation) -> list[str]:
     if not evaluation.failed:
         return []
     items = "".join(f"<li>{escape(reason)}</li>" for _, reason in evaluation.failed)
-    return [f'<p class="error">{len(evaluation.failed)} photos could not be measured:</p>', f"<ul>{items}</ul>"]
+    return [f'<p class="error">{photos(len(evaluation.failed))} could not be measured:</p>', f"<ul>{items}</ul>"]
 
 
 def _photo_accuracies(evaluation: Evaluation) -> NDArray[np.float64]:

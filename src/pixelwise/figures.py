@@ -49,6 +49,9 @@ PER_CLASS = {
 """Likewise."""
 
 
+FEW_PHOTOS = 50
+"""Intervals over fewer are too narrow by so much that it is said; docs/metrics.md has by how much."""
+
 _DEVIATIONS = 10  # of trainings, that each draw of the photos meets: Student's t has long tails
 
 
@@ -71,6 +74,17 @@ def milliseconds(seconds: float) -> str:
 def percent(share: float) -> str:
     """A share to read, 0 to 1."""
     return "<0.1 %" if 0 < share < 0.0005 else f"{share:.1%}".replace("%", " %")
+
+
+def in_points(difference: float) -> str:
+    """A difference of fractions to read, in points: to a tenth, and one below that to its first digit."""
+    value = round(100 * difference, 3) + 0.0  # which takes the sign from a zero
+    return f"{value:{'.1f' if abs(value) >= 0.05 or not value else '.1g'}}".replace("-", "\N{MINUS SIGN}")
+
+
+def photos(count: int) -> str:
+    """How many photos, to read."""
+    return f"{count} photo" if count == 1 else f"{count} photos"
 
 
 @dataclass(frozen=True, slots=True)

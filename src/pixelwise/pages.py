@@ -14,7 +14,7 @@ _STYLE = """
 body { margin: 0 auto; padding: 2rem 1.5rem 4rem; max-width: 70rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; margin: 2.5rem 0 .3rem; }
-p { margin: .3rem 0; } .soft { color: var(--soft); }
+p { margin: .3rem 0; overflow-wrap: anywhere; } .soft { color: var(--soft); }
 .verdict { font-size: 1.15rem; font-weight: 600; }
 .error { color: var(--error); } .warning { color: var(--warning); } .note { color: var(--note); }
 ul { padding-left: 1.2rem; } li { overflow-wrap: anywhere; }
@@ -41,7 +41,7 @@ a { color: inherit; }
 .viewer { margin: .6rem 0; max-width: 45rem; } .viewer .stage { position: relative; }
 .viewer img { display: block; width: 100%; } .viewer .over { position: absolute; inset: 0; }
 .viewer input { width: 100%; margin: .5rem 0; }
-.viewer label { margin-right: 1rem; font-size: .9rem; white-space: nowrap; }
+.viewer label { margin-right: 1rem; font-size: .9rem; white-space: nowrap; } .viewer select { max-width: 70vw; }
 """
 
 

@@ -15,7 +15,17 @@ from rich.text import Text
 from pixelwise.batch import Outcome
 from pixelwise.bootstrap import Interval
 from pixelwise.errors import OutputError, PixelwiseError
-from pixelwise.figures import OVERALL, PER_CLASS, Figures, milliseconds, overall_keys, percent, rounded
+from pixelwise.figures import (
+    FEW_PHOTOS,
+    OVERALL,
+    PER_CLASS,
+    Figures,
+    milliseconds,
+    overall_keys,
+    percent,
+    photos,
+    rounded,
+)
 from pixelwise.files import check_writable, is_there
 from pixelwise.labels import ClassShare, ClassTable
 from pixelwise.terminal import console, print_failures
@@ -127,7 +137,7 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
         subset: further means over some of the classes, by what to call them.
     """
     out, err = console(), console(stderr=True)
-    table = Table(title=f"{len(evaluation.ids)} photos", title_justify="left", title_style="bold")
+    table = Table(title=photos(len(evaluation.ids)), title_justify="left", title_style="bold")
     for heading in ("class", *(name for name, _ in PER_CLASS.values())):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for i, name in enumerate(evaluation.classes.names):
@@ -137,9 +147,11 @@ def print_evaluation(evaluation: Evaluation, figures: Figures, *, subset: Mappin
     means = {OVERALL[key][0]: figures.overall[key] for key in shown} | dict(subset)
     widest = max(map(len, means))
     lines = [f"{name:{widest}}   {rounded(value.estimate)}   {_interval(value)}" for name, value in means.items()]
-    several = len(evaluation.ids) > 1
+    several, few = len(evaluation.ids) > 1, len(evaluation.ids) < FEW_PHOTOS
     lines.append(
-        "Intervals: 95 %, bootstrap over photos." if several else "One photo says nothing of others: no intervals."
+        f"Intervals: 95 %, bootstrap over photos{', too narrow as these are few' if few else ''}."
+        if several
+        else "One photo says nothing of others: no intervals."
     )
     lines += evaluation.scores.remarks(evaluation.classes)
     out.print("\n".join(lines), soft_wrap=True)
@@ -156,10 +168,10 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     from pixelwise.cost import engines
 
     out, err = console(), console(stderr=True)
-    failed, photos = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
+    failed, measured = comparison.evaluations[0].failed, len(comparison.evaluations[0].ids)
     # Without lines between the columns there is room for a model's name, which may be long.
     table = Table(
-        title=f"{photos} photos",
+        title=photos(measured),
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -190,7 +202,7 @@ def print_comparison(comparison: Comparison, costs: Sequence[Cost]) -> None:
     if len(shown) < len(comparison.pairs):
         out.print(f"The other {len(comparison.pairs) - len(shown)} pairs: --html or --save.")
     out.print(comparison.scope(), soft_wrap=True)
-    print_failures(err, failed, photos, "measured and are in no figure")
+    print_failures(err, failed, measured, "measured and are in no figure")
 
 
 def _interval(interval: Interval) -> str:
