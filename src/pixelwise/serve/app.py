@@ -67,7 +67,7 @@ def create_app(
     answer_with_problems(app)
     registry = CollectorRegistry()
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=service.limits.max_bytes)
-    app.add_middleware(StatedSize, largest=service.limits.max_bytes)
+    app.add_middleware(StatedSize, largest=service.limits.max_bytes, seconds=service.limits.upload)
     if names is not None:
         app.add_middleware(OwnNames, names=names)
     app.add_middleware(Telemetry, service=service, registry=registry)

@@ -59,6 +59,7 @@ class Guard:
         return hmac.new(self._token.encode(), path.encode(), hashlib.sha256).hexdigest()
 
     async def _check(self, request: Request) -> None:
-        given = request.headers.get("authorization", "")
-        if self._token and not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        right = scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), (self._token or "").encode())
+        if self._token and not right:
             raise Problem(HTTPStatus.UNAUTHORIZED, "Give the token that the server was started with, as a bearer.")

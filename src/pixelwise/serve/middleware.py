@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pixelwise.serve.problems import misdirected, too_large
@@ -38,16 +41,24 @@ def _host(headers: Headers) -> str:
 
 
 class StatedSize:
-    """Refuses a body by the size that its headers state; what arrives in fact is counted by Starlette."""
+    """Refuses a body by the size that its headers state; what arrives in fact is counted by Starlette.
 
-    def __init__(self, app: ASGIApp, largest: int) -> None:
-        self._app, self._largest = app, largest
+    One of up to twice that size is read to its end first, but for `seconds` at most: a connection that is closed on a
+    client that still sends takes the answer with it, which is often lost.
+    """
+
+    def __init__(self, app: ASGIApp, largest: int, seconds: float) -> None:
+        self._app, self._largest, self._seconds = app, largest, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        stated = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        refused = stated.isdecimal() and int(stated) > self._largest
-        await (too_large() if refused else self._app)(scope, receive, send)
+        header = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        stated = int(header) if header.isdecimal() else 0
+        if self._largest < stated <= 2 * self._largest:
+            with anyio.move_on_after(self._seconds), suppress(ClientDisconnect):
+                async for _ in Request(scope, receive).stream():
+                    pass
+        await (too_large() if stated > self._largest else self._app)(scope, receive, send)
 
 
 class Telemetry:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any, Literal, TypeVar
@@ -17,6 +17,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
@@ -60,6 +61,24 @@ _PHOTO = {
 MaskForm = Literal["png", "ids", "rle", "none"]
 
 
+class _Asked(BaseModel, extra="forbid"):
+    """The parameters of a request for a photo's segmentation; one that is misspelt is no reason to answer another."""
+
+    model: Annotated[str | None, Field(description="A name from /v1/models; the first by default.")] = None
+    size: Annotated[
+        str, Field(description="Longer side at which the network sees the photo: pixels, `native` or `auto`.")
+    ] = "auto"
+    flip: Annotated[bool, Field(description="Average with the mirrored photo; twice the time.")] = False
+    mask: Annotated[
+        MaskForm,
+        Field(description="The mask's form in JSON: palette PNG, grey PNG of class ids, COCO's RLE, none."),
+    ] = "png"
+    confidence: Annotated[bool, Field(description="Also each pixel's confidence, a grey PNG, 255 for 1.")] = False
+    photo: Annotated[
+        bool, Field(description=f"Also the photo as it was read, upright: a JPEG, at most {_SHOWN} pixels a side.")
+    ] = False
+
+
 def photo_routes(service: Service) -> APIRouter:
     """The routes."""
     router = APIRouter()
@@ -89,33 +108,18 @@ def photo_routes(service: Service) -> APIRouter:
     )
     async def segment(
         request: Request,
-        model: Annotated[str | None, Query(description="A name from /v1/models; the first by default.")] = None,
-        size: Annotated[
-            str, Query(description="Longer side at which the network sees the photo: pixels, `native` or `auto`.")
-        ] = "auto",
-        flip: Annotated[bool, Query(description="Average with the mirrored photo; twice the time.")] = False,
-        mask: Annotated[
-            MaskForm,
-            Query(description="The mask's form in JSON: palette PNG, grey PNG of class ids, COCO's RLE, none."),
-        ] = "png",
-        confidence: Annotated[bool, Query(description="Also each pixel's confidence, a grey PNG, 255 for 1.")] = False,
-        photo: Annotated[
-            bool, Query(description=f"Also the photo as it was read, upright: a JPEG, at most {_SHOWN} pixels a side.")
-        ] = False,
+        asked: Annotated[_Asked, Query()],
     ) -> Response:
         """Label every pixel of a photo.
 
         The photo is a form's file `image`, the body itself, or base64 in JSON. The answer is JSON, or with `Accept:
         image/png` the mask alone: class ids with a palette. Nothing of the photo is kept.
         """
-        parsed = _size(size)
-        form = "image" if "image/png" in request.headers.get("accept", "") else mask
+        size, model = _size(asked.size), asked.model or service.models.default
         finish: Callable[[Segmentation], bytes | dict[str, Any]] = (
             _png
-            if form == "image"
-            else lambda found: _answer(
-                found, form, model=model or service.models.default, confidence=confidence, photo=photo
-            )
+            if "image/png" in request.headers.get("accept", "")
+            else lambda found: _answer(found, asked, model=model)
         )
         try:
             service.admit()
@@ -123,7 +127,7 @@ def photo_routes(service: Service) -> APIRouter:
             await _within(service.limits.upload, _passed_over(request))
             raise
         data = await _within(service.limits.upload, _photo_of(request))
-        made = await service.segment(data, finish, model=model, size=parsed, flip=flip)
+        made = await service.segment(data, finish, model=asked.model, size=size, flip=asked.flip)
         return Response(made, media_type="image/png") if isinstance(made, bytes) else JSONResponse(made)
 
     return router
@@ -133,7 +137,7 @@ def _size(text: str) -> Size:
     try:
         return parse_size(text)
     except PixelwiseError as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error).removeprefix("--")) from error
 
 
 async def _within(seconds: float, arriving: Awaitable[T]) -> T:
@@ -169,10 +173,11 @@ async def _photo_of(request: Request) -> bytes:
 
 
 async def _of_form(request: Request) -> bytes:
-    async with request.form(max_files=1, max_fields=1) as form:
+    async with request.form(max_files=1, max_fields=len(_Asked.model_fields)) as form:
         file = form.get("image")
         if not isinstance(file, UploadFile):
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "The form has no file called `image`.")
+        _check_alone(form)
         return await file.read()
 
 
@@ -186,11 +191,24 @@ async def _body(request: Request) -> bytes:
 
 def _of_json(body: bytes) -> bytes:
     try:
-        return base64.b64decode(json.loads(body)["image"], validate=True)
+        content = json.loads(body)
+        photo = base64.b64decode(content["image"], validate=True)
     except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, 'The body is not JSON of the form {"image": "BASE64"}.'
         ) from error
+    _check_alone(content)
+    return photo
+
+
+def _check_alone(given: Iterable[str]) -> None:
+    """See that nothing is asked for beside the photo, where it would be passed over."""
+    if others := [f"{name[:40]!r}" for name in given if name != "image"]:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"The body has {', '.join(others[:3])} beside `image`; what is asked for belongs in the address: "
+            "/v1/segment?model=NAME&size=512.",
+        )
 
 
 def _png(found: Segmentation) -> bytes:
@@ -212,18 +230,18 @@ def _jpeg(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _answer(found: Segmentation, form: str, *, model: str, confidence: bool, photo: bool) -> dict[str, Any]:
+def _answer(found: Segmentation, asked: _Asked, *, model: str) -> dict[str, Any]:
     told = {"model": model, **found.to_json()}
     del told["name"]
-    if form == "png":
+    if asked.mask == "png":
         told["mask"] = {"png": base64.b64encode(_png(found)).decode()}
-    elif form == "ids":
+    elif asked.mask == "ids":
         told["mask"] = {"ids": _grey(found.mask)}
-    elif form == "rle":
+    elif asked.mask == "rle":
         told["mask"] = {"rle": {str(each.id): runs(found.mask == each.id) for each in found.classes}}
-    if confidence:
+    if asked.confidence:
         told["confidence"] = _grey(np.round(found.confidence * 255).astype(np.uint8))
-    if photo:
+    if asked.photo:
         told["photo"] = _jpeg(found.photo)
     return told
 

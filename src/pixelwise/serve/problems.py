@@ -57,6 +57,8 @@ def answer_with_problems(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def _problem(request: Request, error: Problem) -> JSONResponse:
         headers = {} if error.retry_after is None else {"Retry-After": str(max(1, round(error.retry_after)))}
+        if error.status == HTTPStatus.UNAUTHORIZED:
+            headers["WWW-Authenticate"] = "Bearer"
         return _response(error.status, error.detail, headers)
 
     @app.exception_handler(HTTPException)
